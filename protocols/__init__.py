@@ -1,0 +1,1 @@
+"""Data: data sets, splits, protocols. Nothing here knows a model."""
