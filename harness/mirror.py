@@ -1,0 +1,274 @@
+"""What MLflow shows of the records, as plain data; `harness.tracking` carries it there.
+
+A finished training is one MLflow run and each of its targets a child of it. Nothing here imports
+MLflow, and looking for what is new (`scan`) reads files only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from protocols.errors import ReIDError
+
+if TYPE_CHECKING:
+    # harness.record brings torch; whoever finds nothing new must not pay for it
+    from harness.record import RunRecord, TargetRecord
+
+MIRROR_VERSION = 1
+"""Goes up when this file shows records differently; the next sync then shows all of them anew."""
+
+KEY = "harness.key"
+"""Tag that says whose mirror a run is: `RUN` of a training, `RUN/TARGET` of a target."""
+RUN_ID = "harness.run_id"
+"""Tag that the mirror of a training and those of its targets share."""
+TRAINING = "harness.training"
+"""Tag with the digest of the training's record, so that targets of an older one are known."""
+MIRRORED = "harness.mirrored"
+"""Tag with the digest of what is mirrored, set last: a run without it is not whole."""
+
+MAX_TEXT = 5000
+"""Longest value of a parameter or tag, in characters; servers cut at 5000, 6000 or 8000."""
+
+
+class Metric(NamedTuple):
+    """One value of one metric; `timestamp` in ms, from the record, so that a replay is the same."""
+
+    name: str
+    value: float
+    timestamp: int
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """One MLflow run to be. Times are in ms since 1970; `digest` tells the records it shows."""
+
+    key: str
+    digest: str
+    name: str
+    start: int
+    end: int
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: tuple[Metric, ...]
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The mirrors of a training and of its targets, and what of it could not be read."""
+
+    parent: Mirror
+    children: tuple[Mirror, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Key -> digest of everything that can be mirrored."""
+        return {m.key: m.digest for m in (self.parent, *self.children)}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of a finished training as they lie on the disk, unread: key -> digest."""
+
+    run_id: str
+    digests: dict[str, str]
+
+
+def scan(out: Path, run_ids: Iterable[str] | None = None) -> Iterator[Found]:
+    """Every finished training below `out` (or those of `run_ids`), sorted by run id."""
+    chosen = None if run_ids is None else set(run_ids)
+    for path in sorted(out.glob("*/run.json")):
+        run_id = path.parent.name
+        if chosen is None or run_id in chosen:
+            found = look(out, run_id)
+            if found:
+                yield found
+
+
+def look(out: Path, run_id: str) -> Found | None:
+    """The digests of one training's records as they are now; None while it is not finished."""
+    folder = out / run_id
+    try:
+        run = (folder / "run.json").read_bytes()
+        targets = {
+            path.stem: path.read_bytes()
+            for path in sorted((folder / "targets").glob("*.json"))
+            if path.with_suffix(".parquet").exists()
+        }
+    except FileNotFoundError:  # made again at this moment
+        return None
+    digests = {run_id: _digest(run)}
+    return Found(run_id, digests | {f"{run_id}/{t}": _digest(run, b) for t, b in targets.items()})
+
+
+def read(out: Path, found: Found) -> Training:
+    """The records as mirrors. A damaged target is named in `problems` and left out.
+
+    Raises ReIDError if the training's record is damaged.
+    """
+    from harness.record import RunFolder
+
+    folder = RunFolder(out, found.run_id)
+    run = folder.read_run()
+    if run is None:
+        raise ReIDError(f"{folder.run} has just been removed; what belongs to it was left out.")
+    if run.run_id != found.run_id:
+        raise ReIDError(
+            f"{folder.run} is the record of {run.run_id} in a folder of another name, so a copy; "
+            "it is left out. Rename the folder or move it elsewhere."
+        )
+    children, problems = [], []
+    for key, digest in found.digests.items():
+        if key == found.run_id:
+            continue
+        name = key.partition("/")[2]
+        try:
+            target = folder.read_target(name)
+        except ReIDError as error:
+            problems.append(str(error))
+            continue
+        if target is not None:
+            files = (folder.target(name), folder.queries(name))
+            children.append(_target(key, digest, run, target, files))
+    parent = _training(found.run_id, found.digests[found.run_id], run, (folder.spec, folder.run))
+    common = {RUN_ID: found.run_id, TRAINING: parent.digest}
+    for mirror in (parent, *children):
+        mirror.tags.update(common, **{KEY: mirror.key})
+    return Training(parent, tuple(children), tuple(problems))
+
+
+def _training(key: str, digest: str, run: RunRecord, files: tuple[Path, ...]) -> Mirror:
+    spec, end = run.spec, _milliseconds(run.finished_at)
+    metrics = [m for entry in run.history for m in _epoch(entry, end)]
+    totals = {"train_seconds": run.seconds, "parameters": run.parameters.get("all", 0),
+              "parameters_trainable": run.parameters.get("trainable", 0)}  # fmt: skip
+    metrics += [Metric(name, float(value), end) for name, value in totals.items()]
+    first = next(iter(run.history), {})
+    started = 1000 * (first.get("finished_at", end / 1000) - first.get("seconds", run.seconds))
+    tags = _tags(run) | {
+        "kind": "training",
+        "data": run.data,
+        "sources": ", ".join(spec.sources),
+        "source_images": spec.source_images,
+        "fingerprints": ", ".join(f"{source} {mark}" for source, mark in spec.sources.items()),
+        "interruptions": str(run.interruptions),
+    }
+    notes = [f"{source}: {note}" for source, said in run.source_notes.items() for note in said]
+    return Mirror(
+        key=key,
+        digest=digest,
+        name=f"{spec.method} {spec.fold_name} seed {spec.seed}",
+        start=min(int(started), end),
+        end=end,
+        tags=_whole(tags | _said(run.environment, notes)),
+        params=params(spec.config),
+        metrics=tuple(metrics),
+        files=files,
+    )
+
+
+def _target(
+    key: str, digest: str, run: RunRecord, target: TargetRecord, files: tuple[Path, ...]
+) -> Mirror:
+    from protocols.registry import row_name
+
+    spec, end = run.spec, _milliseconds(target.finished_at)
+    protocol = row_name(tuple(spec.sources), spec.source_images, target.target)
+    values = {**target.metrics, "seconds": target.seconds, "images": target.images}
+    tags = _tags(run) | {
+        "kind": "target",
+        "data": target.data,
+        "protocol": protocol,
+        "target": target.target,
+        "target_version": target.target_version,
+        "fingerprint": target.fingerprint,
+    }
+    return Mirror(
+        key=key,
+        digest=digest,
+        name=protocol,
+        start=end - int(1000 * target.seconds),
+        end=end,
+        tags=_whole(tags | _said(target.environment, target.notes)),
+        params={},
+        metrics=tuple(Metric(_name(k), float(v), end) for k, v in values.items()),
+        files=files,
+    )
+
+
+def _epoch(entry: Mapping[str, Any], end: int) -> list[Metric]:
+    """The losses of one epoch; steps count the epochs of the stage."""
+    at = int(1000 * entry["finished_at"]) if "finished_at" in entry else end
+    values = {**entry["losses"], "lr_factor": entry.get("lr_factor", 1.0)}
+    return [
+        Metric(_name(f"{entry['stage']}/{name}"), float(value), at, entry["epoch"])
+        for name, value in values.items()
+    ]
+
+
+def _tags(run: RunRecord) -> dict[str, str]:
+    """What a training and its targets are both found by."""
+    spec = run.spec
+    tags = {name: str(getattr(spec, name)) for name in ("method", "method_version", "preset",
+                                                        "seed", "precision")}  # fmt: skip
+    return {**tags, "fold": spec.fold_name, "fidelity": str(spec.config.get("fidelity") or "")}
+
+
+def _said(environment: Mapping[str, Any], notes: Iterable[str]) -> dict[str, str]:
+    """Git commit and description, also under the names that MLflow's pages show."""
+    commit = environment.get("git_commit") or ""
+    clean = re.fullmatch("[0-9a-f]{40}", commit)  # one that can be checked out
+    return {
+        "git_commit": commit,
+        "mlflow.source.git.commit": commit if clean else "",
+        "mlflow.note.content": "\n\n".join(notes),
+    }
+
+
+def params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A config as MLflow parameters: nested keys joined by dots, long values visibly cut."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(params(value, f"{prefix}{key}."))
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            flat[_name(f"{prefix}{key}")] = cut(text)
+    return flat
+
+
+def cut(text: str) -> str:
+    """`text`, or as much of it as MLflow keeps, with a mark that says so."""
+    if len(text) <= MAX_TEXT:
+        return text
+    mark = f" ... [cut: {len(text)} characters, all of them in the JSON among the artifacts]"
+    return text[: MAX_TEXT - len(mark)] + mark
+
+
+def _whole(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: cut(value) for name, value in tags.items() if value}
+
+
+def _name(text: str) -> str:
+    """A name MLflow takes: it refuses, among others, `@ = [ ]`."""
+    return re.sub(r"[^\w\-. :/]", "_", text, flags=re.ASCII)
+
+
+def _milliseconds(moment: str) -> int:
+    return int(1000 * datetime.fromisoformat(moment).timestamp())
+
+
+def _digest(*records: bytes) -> str:
+    hashed = hashlib.sha256(f"mirror {MIRROR_VERSION}".encode())
+    for content in records:
+        hashed.update(hashlib.sha256(content).digest())
+    return hashed.hexdigest()[:16]

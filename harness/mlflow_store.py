@@ -1,0 +1,261 @@
+"""One experiment of one MLflow store, and how mirrors get into it. The only file to import MLflow.
+
+`harness.tracking` decides what is due; this makes it so, in a way that can be killed anywhere and
+repeated: a run is known by its key from its first moment, and whole once its last tag is set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sqlite3
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.files import locked, write_atomic
+from harness.mirror import KEY, MIRRORED, RUN_ID, TRAINING, Mirror, Training
+from protocols.errors import ReIDError
+
+PARENT = "mlflow.parentRunId"
+"""The tag by which MLflow's pages show a run below another."""
+METRICS_PER_CALL, PARAMS_PER_CALL = 800, 100
+"""Servers refuse more than 1000 values or 100 parameters at once."""
+
+ENVIRONMENT = {
+    # a server that is away would hold every call for minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""Set while MLflow is at work, unless the user has set them to something else."""
+LOUD = ("mlflow", "alembic", "urllib3.connectionpool")
+
+
+class StoreError(Exception):
+    """The store can't be used; the message is MLflow's or the system's own."""
+
+
+class Refused(Exception):
+    """The store will never take this record."""
+
+
+class Changed(Exception):
+    """A record was made again while it was being mirrored."""
+
+
+@contextlib.contextmanager
+def open_store(
+    uri: str, experiment: str, database: Path | None, artifacts: Path | None
+) -> Iterator[Store]:
+    """The experiment of that name, made if there is none. Whatever fails raises StoreError.
+
+    `database` is the file of an SQLite store; `artifacts` is where runs of a new experiment keep
+    their files, None to let the server choose.
+    """
+    with _quiet():
+        try:
+            from mlflow.exceptions import MlflowException
+            from sqlalchemy.exc import SQLAlchemyError
+        except ImportError as error:
+            raise StoreError(f"MLflow can't be imported: {error}; pip install mlflow") from error
+        try:
+            root = artifacts.as_uri() if artifacts else None
+            if database:
+                _make_database(database, uri, root or "")
+            yield Store(uri, experiment, root)
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError,
+                ReIDError) as error:  # fmt: skip
+            raise StoreError(str(error) or type(error).__name__) from error
+
+
+class Store:
+    """One experiment; every method may raise what MLflow raises."""
+
+    def __init__(self, uri: str, experiment: str, artifacts: str | None) -> None:
+        from mlflow import MlflowClient
+
+        self.client = MlflowClient(tracking_uri=uri)
+        self.experiment = self._find_experiment(experiment, artifacts)
+
+    def _find_experiment(self, name: str, artifacts: str | None) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found: Any = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self.client.create_experiment(name, artifact_location=artifacts))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            found = self.client.get_experiment_by_name(name)  # another process was first
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def mirror(self, training: Training, unchanged: Callable[[], bool]) -> list[str]:
+        """Make what is missing of a training; returns the keys of what was made.
+
+        Raises Changed if the files are not `unchanged` after they were copied, Refused if MLflow
+        finds something invalid in them.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            present = self._tidy(training)
+            missing = [m.key for m in (training.parent, *training.children) if m.key not in present]
+            parent = self._ensure(training.parent, present, None, unchanged)
+            for child in training.children:
+                self._ensure(child, present, parent, unchanged)
+            if missing:
+                self._tidy(training)  # a call that a client sent twice leaves a second run
+        except MlflowException as error:
+            if error.error_code == "INVALID_PARAMETER_VALUE":
+                raise Refused(str(error)) from error
+            raise
+        return missing
+
+    def _tidy(self, training: Training) -> dict[str, Any]:
+        """The MLflow runs that are whole and up to date, by key; deletes what stands in their way.
+
+        That is: parts left by a kill, doubles, and what shows an older state of this training.
+        """
+        digests, present = training.digests, {}
+        for run in self._runs(training.parent.key):
+            tags = run.data.tags
+            key, digest = tags.get(KEY, ""), tags.get(MIRRORED)
+            # a target of this very training that has no readable file here is left alone
+            right = digest == digests[key] if key in digests else (
+                tags.get(TRAINING) == training.parent.digest
+            )  # fmt: skip
+            if digest and right and key not in present:
+                present[key] = run
+            else:
+                self.client.delete_run(run.info.run_id)
+        return present
+
+    def _runs(self, run_id: str) -> list[Any]:
+        """Every MLflow run that shows something of a training."""
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment],
+                f"tags.`{RUN_ID}` = '{run_id}'",
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _ensure(
+        self,
+        wanted: Mirror,
+        present: dict[str, Any],
+        parent: str | None,
+        unchanged: Callable[[], bool],
+    ) -> str:
+        """The id of the MLflow run that shows `wanted`, below `parent`; made if it is not there."""
+        found = present.get(wanted.key)
+        if found is None:
+            return self._create(wanted, parent, unchanged)
+        if parent and found.data.tags.get(PARENT) != parent:
+            self.client.set_tag(found.info.run_id, PARENT, parent)
+        return str(found.info.run_id)
+
+    def _create(self, wanted: Mirror, parent: str | None, unchanged: Callable[[], bool]) -> str:
+        client, tags = self.client, wanted.tags | ({PARENT: parent} if parent else {})
+        run = client.create_run(
+            self.experiment, start_time=wanted.start, tags=tags, run_name=wanted.name
+        )
+        run_id = str(run.info.run_id)
+        self._log(run_id, wanted)
+        try:
+            for path in wanted.files:
+                client.log_artifact(run_id, str(path))
+        except FileNotFoundError:
+            raise Changed from None
+        client.set_terminated(run_id, "FINISHED", wanted.end)
+        if not unchanged():
+            raise Changed
+        client.set_tag(run_id, MIRRORED, wanted.digest)
+        return run_id
+
+    def _log(self, run_id: str, wanted: Mirror) -> None:
+        from mlflow.entities import Metric, Param
+
+        metrics = [Metric(m.name, m.value, m.timestamp, m.step) for m in wanted.metrics]
+        params = [Param(key, value) for key, value in wanted.params.items()]
+        while metrics or params:
+            self.client.log_batch(
+                run_id, metrics[:METRICS_PER_CALL], params[:PARAMS_PER_CALL], synchronous=True
+            )
+            metrics, params = metrics[METRICS_PER_CALL:], params[PARAMS_PER_CALL:]
+
+
+def _make_database(path: Path, uri: str, artifacts: str) -> None:
+    """An empty MLflow database at `path`, whole or not at all; nothing if there is one.
+
+    A kill among MLflow's migrations leaves a database that nobody can use, so they run in a folder
+    beside `path`, without waiting for the disk at each of some hundred steps.
+    """
+    with locked(path.with_name(f".{path.name}.lock")):
+        if path.exists() and path.stat().st_size:
+            # MLflow would try a file that is no database for two minutes
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA schema_version")
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+        from sqlalchemy import Engine, event
+
+        folder = path.with_name(f".{path.name}.new")
+        shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
+        folder.mkdir(parents=True)
+        event.listen(Engine, "connect", _careless)
+        try:
+            SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", artifacts).engine.dispose()
+        finally:
+            event.remove(Engine, "connect", _careless)
+        write_atomic(path, lambda temporary: _move(folder / "mlflow.db", temporary))
+        shutil.rmtree(folder)
+        # if one was removed under this process, MLflow still has that one open
+        SqlAlchemyStore(uri, artifacts).engine.dispose()
+
+
+def _careless(connection: Any, _record: Any) -> None:
+    for pragma in ("synchronous = OFF", "journal_mode = MEMORY"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _move(source: Path, target: Path) -> None:
+    source.replace(target)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """MLflow without its logs, warnings, links and reports home, and quick to give up."""
+    added = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    loggers = [logging.getLogger(name) for name in LOUD]
+    levels = [logger.level for logger in loggers]
+    os.environ.update(added)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
