@@ -1,0 +1,1 @@
+"""Methods: models and losses. Nothing here knows MLflow, Ray or the command line."""

@@ -1,0 +1,63 @@
+"""What is known of each built-in method, as data: light to import, printed by `harness list`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """Who a method is.
+
+    `version` is part of every run's identity: raise it when a change to the code changes numbers.
+    `pretraining` names what the initial weights have seen, by preset.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    licence: str
+    modality: str
+    pretraining: tuple[str, ...]
+    version: str = "1"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        return asdict(self)
+
+
+CLIP_PRETRAINING = (
+    "paper: OpenAI CLIP, 400 M image-text pairs collected from the Internet",
+    "tiny: rendered people of identities and styles that are in no stand-in split",
+)
+
+CARDS = {
+    card.name: card
+    for card in (
+        MethodCard(
+            name="colour-histogram",
+            summary="HSV histograms of horizontal stripes; nothing is trained: the floor",
+            paper="no single one; the floor every trained method must clear",
+            licence="Apache-2.0",
+            modality="image",
+            pretraining=(),
+        ),
+        MethodCard(
+            name="clip-zero-shot",
+            summary="CLIP's image encoder as it is; nothing is trained",
+            paper="Radford et al., ICML 2021",
+            licence="MIT (open_clip, OpenAI weights)",
+            modality="image",
+            pretraining=CLIP_PRETRAINING,
+        ),
+        MethodCard(
+            name="vision-only",
+            summary="CLIP's image encoder, ID loss and prototypical memory; no text",
+            paper="MUVA, 2026, table 6: vision-only, single-grained",
+            licence="Apache-2.0; weights MIT",
+            modality="image",
+            pretraining=CLIP_PRETRAINING,
+        ),
+    )
+}

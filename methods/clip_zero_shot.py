@@ -1,0 +1,48 @@
+"""CLIP's image encoder as it is: what Re-ID training starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from methods.cards import CARDS
+from methods.interface import Batch, Method, SourceInfo, Transform, Transforms
+from methods.parts.clip import (
+    CLIP_MEAN_STD,
+    TINY_PRESET,
+    ClipConfig,
+    image_encoder,
+    load_clip,
+    local_weights,
+)
+
+
+class ClipZeroShot(Method):
+    """The projected CLS token of CLIP's vision transformer, compared by cosine."""
+
+    Config = ClipConfig
+    card = CARDS["clip-zero-shot"]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "tiny": TINY_PRESET}
+
+    def __init__(self, config: ClipConfig, sources: SourceInfo) -> None:
+        super().__init__(config, sources)
+        self.config = config
+        clip = load_clip(config.backbone, config.weights, config.quick_gelu)
+        self.image_encoder = image_encoder(clip, config.image_size)
+
+    @classmethod
+    def weights_files(cls, config: ClipConfig) -> list[Path]:
+        """The local file CLIP's weights come from, if they do."""
+        return local_weights(config)
+
+    def transforms(self) -> Transforms:
+        """Resize and normalise; nothing is trained, so nothing is augmented."""
+        plain = Transform(self.config.image_size, *CLIP_MEAN_STD)
+        return Transforms(train=plain, eval=plain)
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """features: [B, D], D the width of CLIP's joint space."""
+        return {"features": self.image_encoder(batch.images)}

@@ -1,0 +1,221 @@
+"""The one interface of every method. Read this file and you can add one.
+
+A method is an `nn.Module` with a frozen typed `Config` (defaults: the paper's), a `MethodCard`,
+`transforms()`, `stages()`, `encode(batch)` and `score(queries, gallery)`. The harness builds it,
+trains its stages in order, and asks for `encode` on images of people it has never seen.
+
+Shape letters: B batch, N training images, C training identities, D feature size, H x W image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from methods.cards import MethodCard
+
+__all__ = [
+    "Batch",
+    "Method",
+    "MethodCard",
+    "MethodConfig",
+    "SourceData",
+    "SourceInfo",
+    "Stage",
+    "TrainBatch",
+    "Transform",
+    "Transforms",
+]
+
+
+class MethodConfig(BaseModel):
+    """Base of every method's config: frozen, typed, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+@dataclass(frozen=True)
+class Transform:
+    """From a decoded RGB image to a tensor, in this order: resize, flip, pad and crop, normalise.
+
+    `size` is (height, width) in pixels; `flip` the probability of a horizontal flip; `pad` the
+    pixels of black border a random crop moves in; `erase` the probability of random erasing.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    flip: float = 0.0
+    pad: int = 0
+    erase: float = 0.0
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """`train` for augmented batches; `eval` (deterministic) for every other pass."""
+
+    train: Transform
+    eval: Transform
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What `encode` gets: images, and nothing an evaluation must not know.
+
+    images: [B, 3, H, W], as the method's transform made them.
+    """
+
+    images: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TrainBatch:
+    """A batch of training images and what is known of them.
+
+    images: [B, 3, H, W]; labels: [B] in 0..C-1; domains: [B] index of the source;
+    camids: [B] cameras of that source; indices: [B] row of the image in the training split.
+    """
+
+    images: Tensor
+    labels: Tensor
+    domains: Tensor
+    camids: Tensor
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What a method may know of its training data when it is built."""
+
+    num_classes: int
+    domains: tuple[str, ...]
+
+
+class SourceData(Protocol):
+    """The training images of a fold, as a stage sees them."""
+
+    @property
+    def labels(self) -> Tensor:
+        """[N] identity label of every image."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """C, the training identities of all sources."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are put."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def pk_batches(self, epoch: int, identities: int, instances: int) -> Iterable[TrainBatch]:
+        """Augmented batches of `identities` x `instances` images; drawn from seed and epoch."""
+        ...
+
+    def in_order(self, batch_size: int = 128) -> Iterable[TrainBatch]:
+        """Every image once, in order, under the evaluation transform."""
+        ...
+
+
+class Stage:
+    """One stage of training. Subclass it; a method lists its stages in order.
+
+    The loop calls: `prepare` once, then per epoch `begin_epoch`, and per batch `losses`, the
+    optimiser's step, `after_step`. Epochs count from 1.
+    """
+
+    name: str = "train"
+    epochs: int
+
+    def prepare(self, data: SourceData) -> None:
+        """Once, before the first epoch. What it computes belongs in `state_dict`."""
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A new optimiser over what this stage trains, at the base learning rates."""
+        raise NotImplementedError
+
+    def lr_factor(self, epoch: int) -> float:
+        """What every base learning rate is multiplied by in this epoch."""
+        return 1.0
+
+    def begin_epoch(self, epoch: int, data: SourceData) -> None:
+        """Before the epoch's first batch; memories are rebuilt here."""
+
+    def batches(self, epoch: int, data: SourceData) -> Iterable[TrainBatch]:
+        """The epoch's batches."""
+        raise NotImplementedError
+
+    def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Named scalar losses; their sum is minimised."""
+        raise NotImplementedError
+
+    def after_step(self, batch: TrainBatch) -> None:
+        """After the optimiser's step; memories are updated here."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What must survive from one epoch to the next besides weights and optimiser."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state_dict`."""
+
+
+class Method(nn.Module):
+    """A way to turn images into features that can be ranked.
+
+    `presets` maps a preset's name to the config values it changes; `paper` changes nothing.
+    """
+
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    card: ClassVar[MethodCard]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "tiny": {}}
+
+    def __init__(self, config: MethodConfig, sources: SourceInfo) -> None:
+        super().__init__()
+        self.sources = sources
+
+    @classmethod
+    def weights_files(cls, config: Any) -> list[Path]:
+        """Local files the initial weights are read from.
+
+        A run's identity holds the hash of their content, never their path.
+        """
+        return []
+
+    @classmethod
+    def planned_epochs(cls, config: Any) -> int:
+        """Epochs over all stages; only estimates of time depend on it."""
+        return 0
+
+    def transforms(self) -> Transforms:
+        """How images become tensors, in training and in evaluation."""
+        raise NotImplementedError
+
+    def stages(self) -> list[Stage]:
+        """The stages of training, in order; empty for a method that trains nothing."""
+        return []
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Features of a batch: named tensors, each with a leading B.
+
+        Called in eval mode without gradients. Must not depend on the other images of the batch.
+        """
+        raise NotImplementedError
+
+    def score(self, queries: Mapping[str, Tensor], gallery: Mapping[str, Tensor]) -> Tensor:
+        """Similarity [Q, G] of what `encode` returned; higher is nearer. Default: cosine."""
+        q, g = (nn.functional.normalize(side["features"], dim=-1) for side in (queries, gallery))
+        return q @ g.T

@@ -1,0 +1,32 @@
+"""Losses that several methods share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def identity_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy over the training identities (MUVA, Eq. 2, first line).
+
+    logits: [B, C]; labels: [B]; with `smoothing` e the target is (1 - e) on the label plus e / C
+    everywhere. Returns the mean over the batch.
+    """
+    return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+def prototypical_loss(
+    features: Tensor, memory: Tensor, labels: Tensor, temperature: float
+) -> Tensor:
+    """Contrast features with one prototype an identity (MUVA, Eq. 2, second line).
+
+    features: [B, D], L2-normalised; memory: [C, D], L2-normalised rows; labels: [B].
+    Returns the mean over the batch of the cross-entropy of the cosine over `temperature`.
+    """
+    return functional.cross_entropy(features @ memory.T / temperature, labels)
+
+
+def all_finite(losses: dict[str, Tensor]) -> bool:
+    """Whether every named loss is a finite number."""
+    return all(bool(torch.isfinite(value).all()) for value in losses.values())

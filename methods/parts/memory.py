@@ -1,0 +1,48 @@
+"""The visual prototypical memory (MUVA's VPM): one L2-normalised row an identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def centroids(
+    pairs: Iterable[tuple[Tensor, Tensor]], num_classes: int, device: torch.device
+) -> Tensor:
+    """L2-normalised mean of the features of each identity.
+
+    pairs: (features [B, D], labels [B]) for every batch of a pass over the training images.
+    Returns [C, D] float32. Sums run in float64, so that the batch size does not show.
+    """
+    total: Tensor | None = None
+    for features, labels in pairs:
+        if total is None:
+            total = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, device=device)
+        total.index_add_(0, labels, features.double())
+    if total is None:
+        raise ValueError("a memory needs at least one batch of features")
+    # the mean and the sum have one direction
+    return functional.normalize(total, dim=1).float()
+
+
+@torch.no_grad()
+def update_with_hardest(
+    memory: Tensor, features: Tensor, labels: Tensor, momentum: float = 0.2
+) -> None:
+    """Move the rows of the identities in the batch toward their hardest instance, in place.
+
+    Per identity: the instance least similar to its row (the first of equals) is v, and
+    row <- L2(momentum * row + (1 - momentum) * v) (MUVA, Eq. 3).
+    memory: [C, D]; features: [B, D], L2-normalised; labels: [B].
+    """
+    similarity = (features * memory[labels]).sum(1)
+    present, instances = labels.unique(return_inverse=True)
+    # [identities present, B]: the similarity where the instance is this identity's, else infinity
+    own = torch.arange(len(present), device=labels.device)[:, None] == instances
+    table = torch.where(own, similarity, torch.full_like(similarity, torch.inf))
+    hardest = table.argmin(1)
+    moved = momentum * memory[present] + (1 - momentum) * features[hardest].to(memory.dtype)
+    memory[present] = functional.normalize(moved, dim=1)

@@ -1,0 +1,19 @@
+"""The BN neck (Luo et al., CVPRW 2019) and the identity classifier behind it."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def bn_neck(width: int, momentum: float = 0.1) -> nn.BatchNorm1d:
+    """BatchNorm1d over [B, width] whose bias is fixed at 0 and whose weight trains."""
+    neck = nn.BatchNorm1d(width, momentum=momentum)
+    neck.bias.requires_grad_(False)
+    return neck
+
+
+def identity_classifier(width: int, num_classes: int) -> nn.Linear:
+    """Linear layer from features to identities, no bias, weights drawn from N(0, 0.001)."""
+    classifier = nn.Linear(width, num_classes, bias=False)
+    nn.init.normal_(classifier.weight, std=0.001)
+    return classifier
