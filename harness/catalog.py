@@ -1,0 +1,104 @@
+"""The data sets of one data root, opened, fingerprinted and verified once each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from harness.files import write_text
+from protocols.check import STANDIN_FILE, count_differences, verify_images
+from protocols.datasets import Dataset, custom_keys, open_dataset
+from protocols.errors import DataError
+from protocols.fingerprint import fingerprint
+from protocols.types import Probe, SourceImages, Split
+
+SHOWN = 10
+
+
+class DataCatalog:
+    """What is below a data root. `verified` remembers in `memory` which data have been decoded."""
+
+    def __init__(self, root: Path, memory: Path | None = None) -> None:
+        self.root = root
+        self.memory = memory
+        self._datasets: dict[str, Dataset] = {}
+        self._sources: dict[tuple[str, str], Split] = {}
+        self._probes: dict[str, tuple[Probe, ...]] = {}
+        self._fingerprints: dict[tuple[str, ...], str] = {}
+        self._verified: set[str] = set()
+
+    @cached_property
+    def kind(self) -> str:
+        """`stand-in` for rendered people, else `real`."""
+        return "stand-in" if (self.root / STANDIN_FILE).exists() else "real"
+
+    @cached_property
+    def own_keys(self) -> tuple[str, ...]:
+        """Data sets described by a CSV below the root."""
+        return custom_keys(self.root)
+
+    def dataset(self, key: str) -> Dataset:
+        """A data set, opened. Raises DataError where it is missing or half-copied."""
+        if key not in self._datasets:
+            self._datasets[key] = open_dataset(key, self.root)
+        return self._datasets[key]
+
+    def notes(self, key: str) -> list[str]:
+        """What a row must say of a data set: version, oddities, counts unlike its card's."""
+        dataset = self.dataset(key)
+        version = [f"version {dataset.version}"] if dataset.version else []
+        return [*version, *dataset.notes, *count_differences(dataset)]
+
+    def source(self, key: str, which: SourceImages) -> Split:
+        """The training images a source gives: its training set, or all of its images."""
+        if (key, which) not in self._sources:
+            dataset = self.dataset(key)
+            split = dataset.train() if which == "train" else dataset.all()
+            if not split.images:
+                raise DataError(f"{key} below {self.root} holds no training images.")
+            self._sources[key, which] = split
+        return self._sources[key, which]
+
+    def probes(self, key: str) -> tuple[Probe, ...]:
+        """The probe splits of a target."""
+        if key not in self._probes:
+            self._probes[key] = self.dataset(key).probes()
+        return self._probes[key]
+
+    def source_fingerprint(self, key: str, which: SourceImages) -> str:
+        """Fingerprint of a source's training images."""
+        return self._fingerprint(("source", key, which), [self.source(key, which)])
+
+    def target_fingerprint(self, key: str) -> str:
+        """Fingerprint of a target's probe splits."""
+        splits = [s for p in self.probes(key) for s in (p.query, p.gallery)]
+        return self._fingerprint(("target", key), splits)
+
+    def _fingerprint(self, name: tuple[str, ...], splits: Iterable[Split]) -> str:
+        if name not in self._fingerprints:
+            self._fingerprints[name] = fingerprint(splits, self.root)
+        return self._fingerprints[name]
+
+    def verify(self, key: str, digest: str, splits: Sequence[Split]) -> None:
+        """Decode every image of some splits once per fingerprint, before time is spent on them.
+
+        Raises DataError naming the files that do not decode.
+        """
+        mark = self.memory / digest if self.memory else None
+        if digest in self._verified or (mark and mark.exists()):
+            return
+        paths = sorted({i.path for s in splits for i in s.images})
+        bad = verify_images([self.root / p for p in paths])
+        if bad:
+            listed = "\n".join(f"  {b.path}: {b.reason}" for b in bad[:SHOWN])
+            more = f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+            raise DataError(
+                f"{len(bad)} of {len(paths)} images of {key} do not decode:\n{listed}{more}\n"
+                "Replace them from the data set's archive and start the same command again; "
+                "`harness check --data DIR` lists every damaged file."
+            )
+        self._verified.add(digest)
+        if mark:
+            write_text(mark, json.dumps({"dataset": key, "images": len(paths)}) + "\n")

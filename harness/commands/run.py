@@ -1,0 +1,166 @@
+"""`harness run`: plan, launch, mirror, show the table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from rich.console import Console
+from rich.markup import escape
+
+from harness.catalog import DataCatalog
+from harness.config import PRECISIONS, Precision, parse_overrides
+from harness.files import write_text
+from harness.launch import launch
+from harness.plan import PlannedRun, plan
+from harness.run import Outcome, Settings
+from harness.screen import duration, show_table
+from harness.tracking import TrackingUnavailable, default_uri, sync
+from protocols.datasets.folders import require_data_root
+from protocols.errors import UnknownName
+from protocols.registry import select
+from protocols.types import Protocol
+from results import tables
+from results.collect import Row, rows
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """The options of `harness run`, as typed."""
+
+    methods: tuple[str, ...]
+    protocol: str
+    data: Path | None
+    preset: str | None
+    seeds: tuple[int, ...]
+    overrides: tuple[str, ...]
+    out: Path
+    force: bool
+    tracking: str | None
+    precision: str | None
+    device: str
+    loader_workers: int
+
+
+def run_command(request: RunRequest, console: Console) -> int:
+    """Do what is asked; returns the exit status: 0, or 1 if a run failed."""
+    started = time.monotonic()
+    if request.device not in ("auto", "cpu"):
+        raise UnknownName("--device", request.device, ["auto", "cpu"])
+    if request.precision not in (None, *PRECISIONS):
+        raise UnknownName("--precision", str(request.precision), PRECISIONS)
+    overrides = parse_overrides(request.overrides)
+    selected, catalog = _data(request, console)
+    planned = plan(
+        request.methods,
+        selected,
+        request.seeds,
+        catalog,
+        preset=request.preset or ("paper" if request.data else "tiny"),
+        overrides=overrides,
+        precision=cast(Precision | None, request.precision),
+    )
+    settings = Settings(request.out, request.device, request.loader_workers, request.force)
+    mirror = _Mirror(request, console)
+    outcomes = launch(planned, catalog, settings, console, mirror.one)
+    mirror.all(planned)
+    problems = _show(planned, selected, request, console)
+    return _close(request, outcomes, problems, console, time.monotonic() - started)
+
+
+def _data(request: RunRequest, console: Console) -> tuple[list[Protocol], DataCatalog]:
+    memory = request.out / ".verified"
+    if request.data is not None:
+        require_data_root(request.data)
+        catalog = DataCatalog(request.data, memory)
+        return select(request.protocol, catalog.own_keys), catalog
+    from protocols import standin
+
+    selected = select(request.protocol)
+    keys = sorted({k for p in selected for k in (*p.sources, p.target)})
+    with console.status("rendering the stand-in data (once) ..."):
+        root = standin.data_root(keys=tuple(keys))
+    return selected, DataCatalog(root, memory)
+
+
+class _Mirror:
+    """Keeps MLflow up to date while runs finish; a server that is away is said once."""
+
+    def __init__(self, request: RunRequest, console: Console) -> None:
+        self.out = request.out
+        self.uri = request.tracking or default_uri(request.out)
+        self.console = console
+        self.away = self.uri == "off"
+
+    def one(self, outcome: Outcome) -> None:
+        """After one run."""
+        if outcome.trained or outcome.computed:
+            self._sync([outcome.run_id])
+
+    def all(self, planned: Iterable[PlannedRun]) -> None:
+        """At the end: also what an earlier command left unsaid."""
+        self._sync([one.spec.id for one in planned])
+
+    def _sync(self, run_ids: Sequence[str]) -> None:
+        if self.away:
+            return
+        try:
+            for problem in sync(self.out, self.uri, run_ids).problems:
+                self._say(problem)
+        except TrackingUnavailable as error:
+            self.away = True
+            self._say(str(error))
+
+    def _say(self, text: str) -> None:
+        self.console.print(f"[yellow]MLflow:[/yellow] {escape(text)}", highlight=False)
+
+
+def _show(
+    planned: Sequence[PlannedRun],
+    selected: Sequence[Protocol],
+    request: RunRequest,
+    console: Console,
+) -> list[str]:
+    """Print the table of what was asked for and keep it as Markdown; returns what can't be read."""
+    wanted = {(one.spec.id, target) for one in planned for target in one.fold.targets}
+    found, problems = rows(request.out, {one.spec.id for one in planned})
+    mine: list[Row] = [r for r in found if (r.run.run_id, r.target.target) in wanted]
+    title = f"{', '.join(request.methods)} on {request.protocol}"
+    table = tables.build(selected, mine, title)
+    show_table(console, table)
+    name = "".join(c if c.isalnum() or c in "+-." else "_" for c in title)[:120]
+    path = request.out / "tables" / f"{name}.md"
+    write_text(path, tables.to_markdown(table))
+    console.print(f"\nTable:   {path}", highlight=False, soft_wrap=True)
+    return problems
+
+
+def _close(
+    request: RunRequest,
+    outcomes: Sequence[Outcome],
+    problems: Sequence[str],
+    console: Console,
+    seconds: float,
+) -> int:
+    trained = sum(o.trained for o in outcomes)
+    computed = sum(len(o.computed) for o in outcomes)
+    uri = "" if request.tracking is None else f" --tracking {request.tracking}"
+    console.print(f"Records: {request.out}", highlight=False, soft_wrap=True)
+    if request.tracking != "off":
+        command = f"harness ui --out {request.out}{uri}"
+        console.print(f"MLflow:  {command}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{trained} trainings and {computed} tests computed in {duration(seconds)}.",
+        highlight=False,
+    )
+    failures = list(dict.fromkeys([*(f for o in outcomes for f in o.failures), *problems]))
+    if not failures:
+        return 0
+    console.print(f"\n[bold red]{len(failures)} failed[/bold red]; everything else is kept:")
+    for failure in failures:
+        console.print(f"- {escape(failure)}", highlight=False)
+    console.print("The same command computes only what failed.", highlight=False)
+    return 1

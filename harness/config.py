@@ -1,0 +1,146 @@
+"""RunSpec: everything that a training's numbers depend on, typed, frozen, with a content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from protocols.errors import ReIDError, UnknownName
+from protocols.types import Fold, SourceImages
+
+if TYPE_CHECKING:
+    # torch is not needed to read a record
+    from methods.interface import Method, MethodConfig
+
+Preset = Literal["tiny", "paper"]
+Precision = Literal["fp32", "bf16", "fp16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+SPEC_VERSION = 1
+
+
+class RunSpec(BaseModel):
+    """One training: method, config, fold, seed, data. Its `id` is the run's name.
+
+    No path, device or worker count is in it: where a config value is the path of a weights file,
+    `config` holds the hash of the file's content. `sources` maps each source, in order, to the
+    fingerprint of its training images. Targets are not part of it: one training serves them all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec_version: int = SPEC_VERSION
+    method: str
+    method_version: str
+    preset: str
+    config: dict[str, Any]
+    weights: tuple[str, ...]
+    sources: dict[str, str]
+    source_images: SourceImages
+    seed: int
+    precision: Precision
+
+    @property
+    def id(self) -> str:
+        """First 12 hex digits of the SHA-256 of the spec's canonical JSON."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        # sort_keys would lose the order of the sources, which orders the labels
+        text += "".join(self.sources)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def fold_name(self) -> str:
+        """The sources as a protocol names them."""
+        return Fold(tuple(self.sources), self.source_images, ()).name
+
+
+def make_spec(
+    name: str,
+    method: type[Method],
+    config: MethodConfig,
+    *,
+    preset: str,
+    fold: Fold,
+    fingerprints: Mapping[str, str],
+    seed: int,
+    precision: Precision,
+) -> RunSpec:
+    """The spec of one training; `fingerprints` of its source splits by data set."""
+    values = config.model_dump(mode="json")
+    digests = {str(path): f"sha256:{file_digest(path)}" for path in method.weights_files(config)}
+    return RunSpec(
+        method=name,
+        method_version=method.card.version,
+        preset=preset,
+        config={k: digests.get(v, v) if isinstance(v, str) else v for k, v in values.items()},
+        weights=tuple(sorted(digests.values())),
+        sources={source: fingerprints[source] for source in fold.sources},
+        source_images=fold.source_images,
+        seed=seed,
+        precision=precision,
+    )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hex; a file that has not changed is read once a process."""
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """`key=value` texts to a dict; a value is read as JSON where it is JSON, else as a string."""
+    overrides: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ReIDError(f"--set {text!r}: expected key=value, for example --set epochs=5.")
+        overrides[key.strip()] = _literal(value.strip())
+    return overrides
+
+
+def _literal(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
+
+
+def make_config(
+    name: str, method: type[Method], preset: str, overrides: Mapping[str, Any]
+) -> MethodConfig:
+    """A method's config: its defaults, then the preset's values, then `overrides`.
+
+    Raises UnknownName for an unknown preset or key, ReIDError for a value of the wrong type or
+    range, naming the key and what was expected.
+    """
+    if preset not in method.presets:
+        raise UnknownName(f"preset of {name}", preset, method.presets)
+    known = method.Config.model_fields
+    for key in overrides:
+        if key not in known:
+            hint = f"The keys of {name}: {', '.join(known) or 'none'}."
+            raise UnknownName(f"config key of {name}", key, known, hint)
+    try:
+        return method.Config(**{**method.presets[preset], **overrides})
+    except ValidationError as error:
+        raise ReIDError(_explain(name, error)) from None
+
+
+def _explain(name: str, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        text = problem["msg"][0].lower() + problem["msg"][1:]
+        lines.append(f"Config of {name}: {key}={problem['input']!r}: {text}.")
+    return "\n".join(lines)

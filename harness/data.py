@@ -1,0 +1,220 @@
+"""From image files to batches: decoding, transforms, the PK sampler.
+
+Nothing here depends on how many workers there are: what is drawn for an image comes from
+(seed, stage, epoch, position), and an epoch's batches from (seed, stage, epoch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from harness.seeds import generator
+from methods.interface import SourceInfo, TrainBatch, Transform, Transforms
+from protocols.errors import DataError
+from protocols.labels import label_map
+from protocols.types import Image, Split
+
+RESAMPLING = {
+    "bilinear": PillowImage.Resampling.BILINEAR,
+    "bicubic": PillowImage.Resampling.BICUBIC,
+}
+
+
+def decode(path: Path) -> PillowImage.Image:
+    """An image file as RGB, whatever its colour mode. Raises DataError naming the file."""
+    try:
+        with PillowImage.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:
+        raise DataError(
+            f"{path} could not be decoded ({error}). Replace the file from the data set's archive; "
+            "`harness check --data DIR` lists every damaged one."
+        ) from error
+
+
+def apply(transform: Transform, image: PillowImage.Image, rng: np.random.Generator) -> Tensor:
+    """A decoded image to [3, H, W] float32, as `transform` says; draws from `rng` only."""
+    height, width = transform.size
+    image = image.resize((width, height), RESAMPLING[transform.interpolation])
+    if transform.flip and rng.random() < transform.flip:
+        image = image.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT)
+    pixels = np.asarray(image, dtype=np.uint8)
+    if transform.pad:
+        pixels = _pad_and_crop(pixels, transform.pad, rng)
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div_(255)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (transform.mean, transform.std))
+    tensor = (tensor - mean) / std
+    if transform.erase and rng.random() < transform.erase:
+        _erase(tensor, rng)
+    return tensor.contiguous()
+
+
+def _pad_and_crop(pixels: np.ndarray, pad: int, rng: np.random.Generator) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    padded = np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)))
+    top, left = rng.integers(0, 2 * pad + 1, size=2)
+    return padded[top : top + height, left : left + width]
+
+
+def _erase(tensor: Tensor, rng: np.random.Generator) -> None:
+    """Random erasing (Zhong et al., AAAI 2020): noise over 2-40 % of the area, aspect 0.3-3.3."""
+    _, height, width = tensor.shape
+    for _ in range(100):
+        area = rng.uniform(0.02, 0.4) * height * width
+        aspect = rng.uniform(0.3, 1 / 0.3)
+        h, w = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+        if 0 < h < height and 0 < w < width:
+            top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+            noise = rng.standard_normal((3, h, w), dtype=np.float32)
+            tensor[:, top : top + h, left : left + w] = torch.from_numpy(noise)
+            return
+
+
+class ImageFiles(Dataset[tuple[int, Tensor]]):
+    """Image files under one transform; item (position, row) -> (row, [3, H, W]).
+
+    `purpose` seeds the augmentation of every item together with its position in the epoch, so an
+    image met twice in an epoch is augmented twice.
+    """
+
+    def __init__(
+        self, root: Path, paths: Sequence[str], transform: Transform, purpose: tuple = ()
+    ) -> None:
+        self.root, self.paths, self.transform, self.purpose = root, paths, transform, purpose
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[int, Tensor]:
+        position, row = item
+        rng = generator(*self.purpose, position) if self.purpose else generator(0, position)
+        return row, apply(self.transform, decode(self.root / self.paths[row]), rng)
+
+
+def image_batches(
+    files: ImageFiles, batches: Sequence[Sequence[int]], workers: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each batch of rows: (rows [B], images [B, 3, H, W]), decoded in `workers` processes."""
+    position, items = 0, []
+    for rows in batches:
+        items.append([(position + i, row) for i, row in enumerate(rows)])
+        position += len(rows)
+    loader: DataLoader = DataLoader(
+        files, batch_sampler=items, num_workers=workers, collate_fn=_collate
+    )
+    yield from loader
+
+
+def _collate(items: list[tuple[int, Tensor]]) -> tuple[Tensor, Tensor]:
+    rows, images = zip(*items, strict=True)
+    return torch.tensor(rows), torch.stack(images)
+
+
+def in_order(count: int, batch_size: int) -> list[list[int]]:
+    """Rows 0..count-1 in batches."""
+    return [list(range(i, min(i + batch_size, count))) for i in range(0, count, batch_size)]
+
+
+def pk_rows(
+    labels: Sequence[int], identities: int, instances: int, rng: np.random.Generator
+) -> list[list[int]]:
+    """One epoch of the PK sampler: batches of `identities` x `instances` rows.
+
+    Each identity's images are shuffled and cut into groups of `instances` (an incomplete group is
+    dropped; an identity with fewer images fills one group by drawing again). A batch takes the
+    next group of `identities` identities drawn without replacement, until fewer are left. With
+    fewer identities than asked for, a batch holds all there are.
+    """
+    rows_of: dict[int, list[int]] = {}
+    for row, label in enumerate(labels):
+        rows_of.setdefault(label, []).append(row)
+    groups: dict[int, list[list[int]]] = {}
+    for label in sorted(rows_of):
+        rows = list(rng.permutation(rows_of[label]))
+        if len(rows) < instances:
+            rows += list(rng.choice(rows_of[label], instances - len(rows)))
+        whole = len(rows) // instances
+        groups[label] = [
+            [int(r) for r in rows[i * instances : (i + 1) * instances]] for i in range(whole)
+        ]
+    identities = min(identities, len(groups))
+    batches = []
+    while groups and len(groups) >= identities:
+        chosen = rng.choice(sorted(groups), identities, replace=False)
+        batches.append([row for label in chosen for row in groups[int(label)].pop(0)])
+        groups = {label: left for label, left in groups.items() if left}
+    return batches
+
+
+@dataclass
+class TrainingImages:
+    """The training images of a fold: `methods.interface.SourceData` over files.
+
+    `stage` is set by the training loop, so that every stage draws its own batches.
+    """
+
+    root: Path
+    images: list[Image]
+    labels: Tensor
+    domains: Tensor
+    camids: Tensor
+    info: SourceInfo
+    transforms: Transforms
+    seed: int
+    device: torch.device
+    workers: int = 0
+    stage: str = ""
+
+    @property
+    def num_classes(self) -> int:
+        """C, over all sources."""
+        return self.info.num_classes
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def pk_batches(self, epoch: int, identities: int, instances: int) -> Iterator[TrainBatch]:
+        """Augmented P x K batches of one epoch."""
+        rng = generator(self.seed, self.stage, epoch, "batches")
+        batches = pk_rows(self.labels.tolist(), identities, instances, rng)
+        purpose = (self.seed, self.stage, epoch, "augmentation")
+        return self._batches(self.transforms.train, batches, purpose)
+
+    def in_order(self, batch_size: int = 128) -> Iterator[TrainBatch]:
+        """Every image once, in order, under the evaluation transform."""
+        return self._batches(self.transforms.eval, in_order(len(self), batch_size), ())
+
+    def _batches(
+        self, transform: Transform, batches: list[list[int]], purpose: tuple
+    ) -> Iterator[TrainBatch]:
+        files = ImageFiles(self.root, [i.path for i in self.images], transform, purpose)
+        to = partial(torch.Tensor.to, device=self.device)
+        for rows, images in image_batches(files, batches, self.workers):
+            yield TrainBatch(
+                images=to(images),
+                labels=to(self.labels[rows]),
+                domains=to(self.domains[rows]),
+                camids=to(self.camids[rows]),
+                indices=to(rows),
+            )
+
+
+def training_images(
+    root: Path, sources: Sequence[Split]
+) -> tuple[list[Image], list[int], list[int], SourceInfo]:
+    """Images, labels and domain indices of the sources of a fold, in their order."""
+    labels = label_map(sources)
+    images = [i for split in sources for i in split.images]
+    of = [labels[split.dataset, i.pid] for split in sources for i in split.images]
+    domains = [d for d, split in enumerate(sources) for _ in split.images]
+    info = SourceInfo(len(labels), tuple(split.dataset for split in sources))
+    return images, of, domains, info

@@ -1,0 +1,120 @@
+"""Files that appear whole or not at all, and a lock that its holder's death releases."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from protocols.errors import ReIDError
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make a temporary file beside `path`, flush it to disk, then rename it there.
+
+    A kill at any moment leaves the old file or the new one, never a part. A full disk raises
+    ReIDError and leaves the old file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with full_disk_named(path):
+            write(temporary)
+            _flush(temporary)
+            temporary.replace(path)
+            _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`text` into `path`, whole or not at all."""
+    write_atomic(path, lambda temporary: _write_utf8(temporary, text))
+
+
+def _write_utf8(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as indented JSON into `path`, whole or not at all. Refuses NaN."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turn "no space left" into a message that says where and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(path) from error
+        raise
+    except Exception as error:
+        # safetensors and torch wrap the system's error in their own
+        if "No space left" in str(error) or "os error 28" in str(error):
+            raise _disk_full(path) from error
+        raise
+
+
+def _disk_full(path: Path) -> ReIDError:
+    return ReIDError(
+        f"The disk is full: {path} could not be written. What was finished is kept. "
+        "Free some space (or give --out on another disk) and start the same command again."
+    )
+
+
+@contextlib.contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A temporary directory that takes the place of `path` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp"))
+    try:
+        with full_disk_named(path):
+            yield temporary
+            for file in temporary.iterdir():
+                _flush(file)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.replace(path)
+            _flush(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold an exclusive lock on `path`; the system releases it when the process dies.
+
+    `waiting` is called once with who holds it, if somebody does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with full_disk_named(path), path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if waiting:
+                file.seek(0)
+                waiting(file.read().strip() or "another process")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+        yield

@@ -1,0 +1,90 @@
+"""Methods x folds x seeds, as the list of trainings to be done, each with its targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from harness.catalog import DataCatalog
+from harness.config import Precision, RunSpec, make_config, make_spec
+from methods import registry as methods
+from methods.interface import Method, MethodConfig
+from protocols import registry as protocols
+from protocols.errors import ReIDError
+from protocols.types import Fold, Protocol
+
+DEFAULT_PRECISION: Mapping[str, Precision] = {"tiny": "fp32", "paper": "bf16"}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training to be done: its spec, and what is needed to do it here."""
+
+    spec: RunSpec
+    fold: Fold
+    method: type[Method]
+    config: MethodConfig
+
+    @property
+    def title(self) -> str:
+        """How it is named on the screen."""
+        return f"{self.spec.method} on {self.fold.name}, seed {self.spec.seed}"
+
+
+def plan(
+    names: Sequence[str],
+    rows: Sequence[Protocol],
+    seeds: Sequence[int],
+    catalog: DataCatalog,
+    *,
+    preset: str,
+    overrides: Mapping[str, Any] | None = None,
+    precision: Precision | None = None,
+) -> list[PlannedRun]:
+    """Every training that `rows` need, sorted by method, fold and seed as they were asked for.
+
+    Raises ReIDError if a method, a key, a value or a source is not there.
+    """
+    chosen = [(name, methods.load(name)) for name in dict.fromkeys(names)]
+    configs = [make_config(name, cls, preset, overrides or {}) for name, cls in chosen]
+    folds = protocols.folds(rows)
+    _require_data(catalog, folds)
+    planned = []
+    for (name, cls), config in zip(chosen, configs, strict=True):
+        for fold in folds:
+            prints = {s: catalog.source_fingerprint(s, fold.source_images) for s in fold.sources}
+            for seed in dict.fromkeys(seeds):
+                spec = make_spec(
+                    name,
+                    cls,
+                    config,
+                    preset=preset,
+                    fold=fold,
+                    fingerprints=prints,
+                    seed=seed,
+                    precision=precision or DEFAULT_PRECISION.get(preset, "fp32"),
+                )
+                planned.append(PlannedRun(spec, fold, cls, config))
+    return planned
+
+
+def _require_data(catalog: DataCatalog, folds: Sequence[Fold]) -> None:
+    """Read every data set before anything is computed; name all that is amiss at once."""
+    problems = []
+    for fold in folds:
+        for key in fold.sources:
+            problems += _problem(partial(catalog.source_fingerprint, key, fold.source_images))
+        for key in fold.targets:
+            problems += _problem(partial(catalog.target_fingerprint, key))
+    if problems:
+        raise ReIDError("\n".join(dict.fromkeys(problems)))
+
+
+def _problem(read: Callable[[], object]) -> list[str]:
+    try:
+        read()
+    except ReIDError as error:
+        return [str(error)]
+    return []

@@ -1,0 +1,144 @@
+"""What a finished run leaves behind. These files are the truth; MLflow mirrors them.
+
+<out>/<run id>/
+    spec.json            the RunSpec, written first
+    checkpoint/          while training (harness.checkpoint)
+    model.safetensors    the last epoch's weights
+    run.json             RunRecord: training is done
+    targets/D.json       TargetRecord: one target is done
+    targets/D.parquet    its queries, one row each (see QUERY_COLUMNS)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.config import RunSpec
+from harness.files import write_text
+from protocols.errors import ReIDError
+
+RECORD_VERSION = 1
+
+QUERY_COLUMNS = {
+    "probe": "name of the probe split",
+    "query": "path of the query image below the data root",
+    "pid": "its identity",
+    "camid": "its camera, 0-based",
+    "valid": "whether it has a match that is not junk",
+    "ap": "average precision, 0..1; null where not valid",
+    "first_hit": "rank of the first match, from 1; null where not valid",
+    "inp": "inverse negative penalty, 0..1; null where not valid",
+    "matches": "how many images of the person the gallery holds, junk left out",
+}
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record_version: int = RECORD_VERSION
+
+
+class RunRecord(_Record):
+    """A finished training.
+
+    `history` holds, per epoch of each stage, the mean of every loss. `source_counts` maps each
+    source to its images and identities; `source_notes` is what its reader had to say (which
+    version it is, what differs). `seconds` sums over interruptions.
+    """
+
+    run_id: str
+    spec: RunSpec
+    data: str
+    source_counts: dict[str, dict[str, int]]
+    source_notes: dict[str, list[str]]
+    history: list[dict[str, Any]]
+    parameters: dict[str, int]
+    seconds: float
+    interruptions: int
+    environment: dict[str, Any]
+    finished_at: str
+
+
+class TargetRecord(_Record):
+    """One target of a finished training.
+
+    `metrics` are fractions in 0..1 (and the counts of queries), means over the probe splits,
+    which `probes` lists one by one; `cmc[k-1]` is Rank-k.
+    """
+
+    run_id: str
+    target: str
+    target_version: str
+    fingerprint: str
+    data: str
+    notes: list[str]
+    metrics: dict[str, float]
+    cmc: list[float]
+    probes: list[dict[str, Any]]
+    images: int
+    seconds: float
+    environment: dict[str, Any]
+    finished_at: str
+
+
+R = TypeVar("R", bound=_Record)
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, out: Path, run_id: str) -> None:
+        self.path = out / run_id
+        self.run_id = run_id
+        self.spec = self.path / "spec.json"
+        self.checkpoints = self.path / "checkpoint"
+        self.model = self.path / "model.safetensors"
+        self.run = self.path / "run.json"
+        self.lock = self.path / ".lock"
+        self.targets = self.path / "targets"
+
+    def target(self, name: str) -> Path:
+        """The record of one target."""
+        return self.targets / f"{name}.json"
+
+    def queries(self, name: str) -> Path:
+        """The per-query results of one target."""
+        return self.targets / f"{name}.parquet"
+
+    def read_run(self) -> RunRecord | None:
+        """The record of the training, None while there is none."""
+        return read(self.run, RunRecord) if self.run.exists() else None
+
+    def read_target(self, name: str, fingerprint: str | None = None) -> TargetRecord | None:
+        """The record of a target; None while there is none, or if its data have changed since."""
+        path = self.target(name)
+        if not path.exists() or not self.queries(name).exists():
+            return None
+        record = read(path, TargetRecord)
+        return record if fingerprint in (None, record.fingerprint) else None
+
+
+def write(path: Path, record: _Record) -> None:
+    """A record as JSON, whole or not at all."""
+    write_text(path, record.model_dump_json(indent=1) + "\n")
+
+
+def read(path: Path, kind: type[R]) -> R:
+    """A record from JSON. Raises ReIDError naming a file that is damaged or of another version."""
+    advice = "Give another --out to keep it, or --force to compute it again."
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        version = value.get("record_version") if isinstance(value, dict) else None
+        if version != RECORD_VERSION:
+            raise ReIDError(
+                f"{path} was written as record version {version}; this harness reads version "
+                f"{RECORD_VERSION}. {advice}"
+            )
+        return kind.model_validate(value)
+    except (ValueError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise ReIDError(f"{path} is not a whole record ({first}). {advice}") from error

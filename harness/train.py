@@ -1,0 +1,200 @@
+"""The only training loop: every method, every stage, on accelerate.
+
+A run killed anywhere and started again ends with the weights of one that was never interrupted,
+bit for bit on a CPU: all randomness of an epoch comes from (seed, stage, epoch), and everything
+an epoch starts from is in the checkpoint before it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from torch import Tensor, nn
+
+from harness import checkpoint
+from harness.checkpoint import Checkpoint
+from harness.config import Precision
+from harness.data import TrainingImages
+from harness.progress import EVALUATION_PASS, TRAINING_PASS, Progress
+from harness.seeds import seed_everything
+from methods.interface import Method, Stage, TrainBatch
+from protocols.errors import ReIDError
+
+
+class TrainingDiverged(ReIDError):
+    """A loss is no finite number any more."""
+
+
+class _Step(nn.Module):
+    """Makes `stage.losses` a forward pass, so that accelerate can wrap it."""
+
+    def __init__(self, method: Method, stage: Stage) -> None:
+        super().__init__()
+        self.method = method
+        self.stage = stage
+
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        return self.stage.losses(batch)
+
+
+def make_accelerator(precision: Precision, device: str = "auto") -> Accelerator:
+    """A new Accelerator; forgets the process-wide state an earlier run may have set.
+
+    Raises ReIDError for fp16 on a CPU, which has no scaler for it.
+    """
+    for state in (AcceleratorState, PartialState):
+        state._reset_state()
+    GradientState._reset_state()
+    accelerator = Accelerator(
+        mixed_precision="no" if precision == "fp32" else precision, cpu=device == "cpu"
+    )
+    if precision == "fp16" and accelerator.device.type == "cpu":
+        raise ReIDError("--precision fp16 needs a GPU; on a CPU choose fp32 or bf16.")
+    return accelerator
+
+
+def train(
+    method: Method,
+    data: TrainingImages,
+    accelerator: Accelerator,
+    folder: Path,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Train every stage of `method` in place; checkpoint each epoch in `folder`, go on from there.
+
+    Returns one dict per epoch: stage, epoch, lr_factor, losses (means), seconds, images.
+    Raises TrainingDiverged when a loss is not finite.
+    """
+    method.to(accelerator.device)
+    found, warnings = checkpoint.load_newest(folder)
+    for warning in warnings:
+        progress.say(warning)
+    history = list(found.history) if found else []
+    if found:
+        method.load_state_dict(found.model)
+    for index, stage in enumerate(method.stages()):
+        units = epoch_units(len(data))
+        if found and index < found.stage:
+            progress.advance(units * stage.epochs, "going on")
+            continue
+        resumed = found if found and index == found.stage else None
+        if resumed:
+            progress.advance(units * resumed.epoch, f"going on after epoch {resumed.epoch}")
+        _train_stage(method, stage, index, data, accelerator, folder, history, resumed, progress)
+    return history
+
+
+def epoch_units(images: int) -> float:
+    """The work of an epoch: a training pass and a pass that rebuilds memories."""
+    return images * (TRAINING_PASS + EVALUATION_PASS)
+
+
+def _train_stage(
+    method: Method,
+    stage: Stage,
+    index: int,
+    data: TrainingImages,
+    accelerator: Accelerator,
+    folder: Path,
+    history: list[dict[str, Any]],
+    resumed: Checkpoint | None,
+    progress: Progress,
+) -> None:
+    data.stage = stage.name
+    optimizer = stage.optimizer()
+    base_lrs = [group["lr"] for group in optimizer.param_groups]
+    step, optimizer = accelerator.prepare(_Step(method, stage), optimizer)
+    if resumed:
+        optimizer.load_state_dict(resumed.training["optimizer"])
+        stage.load_state_dict(_to(resumed.training["stage"], accelerator.device))
+    else:
+        seed_everything(data.seed, stage.name, "prepare")
+        stage.prepare(data)
+    for epoch in range(resumed.epoch + 1 if resumed else 1, stage.epochs + 1):
+        for group, lr in zip(optimizer.param_groups, base_lrs, strict=True):
+            group["lr"] = lr * stage.lr_factor(epoch)
+        entry = _train_epoch(method, stage, epoch, data, step, optimizer, accelerator, progress)
+        history.append(entry)
+        saved = Checkpoint(
+            stage=index,
+            epoch=epoch,
+            history=history,
+            model=cpu_state(method),
+            training=_to(
+                {"optimizer": optimizer.state_dict(), "stage": stage.state_dict()},
+                torch.device("cpu"),
+            ),
+        )
+        checkpoint.save(folder, saved)
+
+
+def _train_epoch(
+    method: Method,
+    stage: Stage,
+    epoch: int,
+    data: TrainingImages,
+    step: nn.Module,
+    optimizer: Any,
+    accelerator: Accelerator,
+    progress: Progress,
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    seed_everything(data.seed, stage.name, epoch)
+    doing = f"{stage.name} {epoch}/{stage.epochs}"
+    stage.begin_epoch(epoch, data)
+    progress.advance(len(data) * EVALUATION_PASS, doing)
+    method.train()
+    sums: dict[str, float] = defaultdict(float)
+    batches = images = 0
+    for batch in stage.batches(epoch, data):
+        losses = step(batch)
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        if not all(math.isfinite(v) for v in values.values()):
+            named = ", ".join(f"{k} = {v}" for k, v in values.items())
+            raise TrainingDiverged(
+                f"Training diverged in stage {stage.name}, epoch {epoch}, batch {batches + 1}: "
+                f"{named}. The checkpoint before it is kept. A lower learning rate or "
+                "--precision fp32 may help."
+            )
+        accelerator.backward(torch.stack([loss.float() for loss in losses.values()]).sum())
+        optimizer.step()
+        optimizer.zero_grad()
+        stage.after_step(batch)
+        batches, images = batches + 1, images + len(batch)
+        for name, value in values.items():
+            sums[name] += value
+        loss = sum(values.values())
+        progress.advance(len(batch) * TRAINING_PASS, f"{doing}, loss {loss:.3f}")
+    # an epoch of the PK sampler is not exactly one pass; an estimate must not drift for it
+    progress.advance((len(data) - images) * TRAINING_PASS, doing)
+    return {
+        "stage": stage.name,
+        "epoch": epoch,
+        "lr_factor": stage.lr_factor(epoch),
+        "losses": {name: value / max(batches, 1) for name, value in sums.items()},
+        "images": images,
+        "seconds": time.perf_counter() - started,
+        "finished_at": time.time(),
+    }
+
+
+def cpu_state(method: nn.Module) -> dict[str, Tensor]:
+    """A method's weights and buffers as contiguous CPU tensors that share no memory."""
+    return {k: v.detach().cpu().clone().contiguous() for k, v in method.state_dict().items()}
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to(device)
+    if isinstance(value, dict):
+        return {k: _to(v, device) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_to(v, device) for v in value)
+    return value

@@ -1,0 +1,184 @@
+"""Tables of results: protocols down, methods across, mean and spread over seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from protocols.types import Protocol
+from results.collect import Row
+
+TITLES = {
+    1: "Table 1. Single-source, among MA, D and MS",
+    2: "Table 2. Single-source, with C3",
+    3: "Table 3. Multi-source, leave one out",
+    4: "Table 4. Source domains",
+}
+STANDIN_NOTE = (
+    "Embedded stand-in data (rendered people): these numbers compare methods with each other on "
+    "the stand-ins only and say nothing of the real data sets."
+)
+
+
+Training = tuple[tuple[str, ...], str, str]
+"""Sources, which of their images, target: what a protocol is, whatever it is called."""
+Cells = dict[tuple[Training, str], list[Row]]
+
+
+def _asked(row: Row) -> Training:
+    return tuple(row.run.spec.sources), row.run.spec.source_images, row.target.target
+
+
+def _wanted(protocol: Protocol) -> Training:
+    return protocol.sources, protocol.source_images, protocol.target
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that stand together; `lines` are (protocol, cell, cell, ...)."""
+
+    title: str
+    lines: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Ready to print: header cells, sections, a closing line of means, notes under it."""
+
+    title: str
+    header: tuple[str, ...]
+    sections: list[Section]
+    mean: tuple[str, ...] | None
+    notes: list[str] = field(default_factory=list)
+
+
+def build(protocols: Sequence[Protocol], rows: Sequence[Row], title: str) -> Table:
+    """The table of some protocols from finished rows; a cell without a row is a dash.
+
+    Cells are per cent: mAP and Rank-1 per method, as mean, or mean and sample standard deviation
+    over seeds where there are several.
+    """
+    methods = list(dict.fromkeys(row.run.spec.method for row in rows))
+    cells: Cells = {}
+    for row in rows:
+        cells.setdefault((_asked(row), row.run.spec.method), []).append(row)
+    seeds = {len(found) for found in cells.values()} or {1}
+    titles = dict.fromkeys(_section_title(p) for p in protocols)
+    sections = [
+        Section(
+            name,
+            [
+                (p.name, *(c for m in methods for c in _cells(cells.get((_wanted(p), m), []))))
+                for p in protocols
+                if _section_title(p) == name
+            ],
+        )
+        for name in titles
+    ]
+    pairs = [(m, what) for m in methods for what in ("mAP", "Rank-1")]
+    # the title names the method where there is one
+    header = ("Protocol", *(f"{m}\n{w}" if len(methods) > 1 else w for m, w in pairs))
+    return Table(
+        title=title,
+        header=header,
+        sections=sections,
+        mean=_mean_line(protocols, methods, cells),
+        notes=_notes(protocols, rows, seeds),
+    )
+
+
+def _section_title(protocol: Protocol) -> str:
+    return TITLES.get(protocol.table or 0, protocol.group)
+
+
+def _cells(found: Sequence[Row]) -> tuple[str, str]:
+    return _spread([r.target.metrics["mAP"] for r in found]), _spread(
+        [r.target.metrics["rank1"] for r in found]
+    )
+
+
+def _spread(fractions: Sequence[float]) -> str:
+    if not fractions:
+        return "-"
+    mean = f"{100 * statistics.fmean(fractions):.1f}"
+    return f"{mean} ± {100 * statistics.stdev(fractions):.1f}" if len(fractions) > 1 else mean
+
+
+def _mean_line(
+    protocols: Sequence[Protocol], methods: Sequence[str], cells: Cells
+) -> tuple[str, ...] | None:
+    if len(protocols) < 2:
+        return None
+    line = [f"mean of {len(protocols)}"]
+    for method in methods:
+        found = [cells.get((_wanted(p), method), []) for p in protocols]
+        for metric in ("mAP", "rank1"):
+            if all(found):
+                means = [statistics.fmean(r.target.metrics[metric] for r in f) for f in found]
+                line.append(f"{100 * statistics.fmean(means):.1f}")
+            else:
+                line.append("-")
+    return tuple(line)
+
+
+def _notes(protocols: Sequence[Protocol], rows: Sequence[Row], seeds: set[int]) -> list[str]:
+    notes = ["Per cent; higher is better."]
+    if max(seeds) > 1:
+        counts = "/".join(str(n) for n in sorted(seeds))
+        notes.append(f"Mean ± standard deviation over {counts} seeds.")
+    presets = sorted({row.run.spec.preset for row in rows})
+    if presets:
+        notes.append("Preset: " + ", ".join(presets) + ".")
+    if any(row.target.data == "stand-in" for row in rows):
+        notes.append(STANDIN_NOTE)
+    probes = sorted({(r.target.target, len(r.target.probes)) for r in rows})
+    notes += [f"{t}: mean over {n} probe splits." for t, n in probes if n > 1]
+    notes += [f"{p.name}: {p.overlap}" for p in protocols if p.overlap]
+    skipped = {
+        (r.target.target, int(r.target.metrics["skipped_queries"]))
+        for r in rows
+        if r.target.metrics["skipped_queries"]
+    }
+    notes += [f"{t}: {n} queries have no match and are left out." for t, n in sorted(skipped)]
+    for key, lines in _data_notes(rows).items():
+        notes += [f"{key}: {line}" for line in lines]
+    return notes
+
+
+def _data_notes(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """What the readers said of the data, once per data set; a stand-in need not say it is one."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        for key, lines in (
+            *row.run.source_notes.items(),
+            (row.target.target, row.target.notes),
+        ):
+            if row.target.data == "stand-in":
+                continue
+            known = said.setdefault(key, [])
+            known += [line for line in lines if line not in known]
+    return {key: said[key] for key in sorted(said)}
+
+
+def to_markdown(table: Table) -> str:
+    """The table as Markdown, sections as bold lines."""
+    from tabulate import tabulate
+
+    width = len(table.header)
+    lines: list[tuple[str, ...]] = []
+    for section in table.sections:
+        lines.append((f"**{section.title}**", *[""] * (width - 1)))
+        lines += section.lines
+    if table.mean:
+        lines.append(table.mean)
+    align = ("left", *["right"] * (width - 1))
+    grid = tabulate(
+        lines,
+        [h.replace(chr(10), " ") for h in table.header],
+        "github",
+        disable_numparse=True,
+        colalign=align,
+    )
+    notes = "\n".join(f"- {note}" for note in table.notes)
+    return f"# {table.title}\n\n{grid}\n\n{notes}\n"

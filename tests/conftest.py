@@ -1,0 +1,32 @@
+"""What tests share: stand-in data rendered once a session, and a private cache for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# no test may look for anything beyond this machine
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+# two threads on busy cores wait for each other at every operator
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def standin_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder for stand-ins that lives as long as the session, for subprocesses too."""
+    folder = tmp_path_factory.mktemp("harness-cache")
+    os.environ["HARNESS_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def standins(standin_cache: Path) -> Path:
+    """The data root of stand-ins for MA, D, MS and C3."""
+    from protocols import standin
+
+    return standin.data_root(keys=("MA", "D", "MS", "C3"))

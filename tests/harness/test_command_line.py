@@ -1,0 +1,326 @@
+"""`harness` as a user types it: the main path, exactly once, and what is said of bad input."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from harness import cli
+from harness.record import QUERY_COLUMNS, RunFolder
+
+FAST = ("--set", "epochs=2", "--tracking", "off")
+
+
+@pytest.fixture
+def harness(standin_cache, monkeypatch, capsys):
+    """Runs the command in this process; returns (exit status, all that was printed)."""
+    # a wide terminal, so that a message is not broken where a test looks for it
+    for console in (cli.console, cli.stderr):
+        monkeypatch.setattr(console, "width", 400, raising=False)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        printed = capsys.readouterr()
+        return stopped.value.code or 0, printed.out + printed.err
+
+    return call
+
+
+def records(out):
+    return {
+        f"{run.parent.name}/{target.stem}": json.loads(target.read_text())
+        for run in sorted(out.glob("*/run.json"))
+        for target in sorted((run.parent / "targets").glob("*.json"))
+    }
+
+
+def metrics(out):
+    return {name: record["metrics"] for name, record in records(out).items()}
+
+
+def test_one_training_serves_all_its_targets_and_is_computed_once(harness, tmp_path):
+    out = tmp_path / "runs"
+    run = ("run", "--method", "vision-only", "--out", out, *FAST)
+    status, printed = harness(*run, "--protocol", "MA->D")
+    assert status == 0
+    assert "1 trainings and 1 tests computed" in printed
+    status, printed = harness(*run, "--protocol", "MA:D,ma->C3")
+    assert "0 trainings and 1 tests computed" in printed
+    before = {p: p.stat().st_mtime_ns for p in out.glob("*/**/*") if p.is_file()}
+    status, printed = harness(*run, "--protocol", "MA->D,MA->C3")
+    assert status == 0
+    assert "0 trainings and 0 tests computed" in printed
+    assert "MA->D" in printed and "MA->C3" in printed
+    after = {p: p.stat().st_mtime_ns for p in out.glob("*/**/*") if p.is_file()}
+    assert {p: t for p, t in after.items() if "tables" not in p.parts} == {
+        p: t for p, t in before.items() if "tables" not in p.parts
+    }
+
+
+def test_what_a_run_leaves_behind(harness, tmp_path):
+    out = tmp_path / "runs"
+    status, printed = harness(
+        "run", "--method", "vision-only", "--protocol", "C3->D", "--out", out, *FAST
+    )
+    assert status == 0
+    (run_id,) = {name.split("/")[0] for name in records(out)}
+    folder = RunFolder(out, run_id)
+    done, target = folder.read_run(), folder.read_target("D")
+    assert done.spec.id == run_id
+    assert [e["epoch"] for e in done.history] == [1, 2]
+    assert set(done.history[0]["losses"]) == {"id", "imp"}
+    assert done.interruptions == 0
+    assert not folder.checkpoints.exists()
+    queries = pq.read_table(folder.queries("D")).to_pylist()
+    assert set(queries[0]) == set(QUERY_COLUMNS)
+    valid = [q["ap"] for q in queries if q["valid"]]
+    assert sum(valid) / len(valid) == pytest.approx(target.metrics["mAP"], abs=1e-12)
+    first = [q["first_hit"] == 1 for q in queries if q["valid"]]
+    assert sum(first) / len(first) == pytest.approx(target.metrics["rank1"], abs=1e-12)
+    assert f"{100 * target.metrics['mAP']:.1f}" in printed
+    assert "stand-in" in printed
+
+
+def test_several_methods_and_seeds_stand_in_one_table(harness, tmp_path):
+    status, printed = harness(
+        "run", "--method", "colour-histogram,clip-zero-shot", "--protocol", "ablation",
+        "--seeds", "0,1", "--out", tmp_path, "--tracking", "off",
+    )  # fmt: skip
+    assert status == 0
+    assert "over 2 seeds" in printed
+    (path,) = (tmp_path / "tables").glob("*.md")
+    table = path.read_text()
+    for name in ("colour-histogram mAP", "clip-zero-shot Rank-1", "| MA->MS", "| MS->MA", "±"):
+        assert name in table
+
+
+KILLED = ("run", "--method", "vision-only", "--protocol", "C3->MA,C3->D", "--tracking", "off",
+          "--set", "epochs=5")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def straight(standins, tmp_path_factory):
+    """The records of a run that nobody interrupted."""
+    out = tmp_path_factory.mktemp("straight") / "runs"
+    subprocess.run([sys.executable, "-m", "harness.cli", *KILLED, "--out", str(out)], check=True)
+    return out
+
+
+@pytest.mark.parametrize("moment", ["spec.json", "checkpoint/epoch-00002", "run.json"])
+def test_killed_and_started_again_ends_with_the_same_numbers(harness, straight, tmp_path, moment):
+    """kill -9 of a real process once some file is there; the same command ends bit-identical."""
+    out = tmp_path / "runs"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", *KILLED, "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(out.glob(f"*/{moment}")):
+        assert process.poll() is None and time.monotonic() < deadline, f"no {moment}"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    interrupted = bool(list(out.glob("*/run.json")))
+    status, printed = harness(*KILLED, "--out", out)
+    assert status == 0, printed
+    assert metrics(out) == metrics(straight)
+    one, other = (next(p.glob("*/model.safetensors")).read_bytes() for p in (out, straight))
+    assert one == other
+    (run,) = (RunFolder(out, p.parent.name).read_run() for p in out.glob("*/run.json"))
+    assert run.interruptions == (0 if interrupted else 1)
+
+
+def test_ctrl_c_says_how_to_go_on(standins, tmp_path):
+    out = tmp_path / "runs"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", *KILLED, "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(out.glob("*/checkpoint/epoch-00001")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command goes on" in errors
+    assert "Traceback" not in errors
+
+
+def test_force_computes_again(harness, tmp_path):
+    run = ("run", "--method", "colour-histogram", "--protocol", "MA->C3", "--out", tmp_path,
+           "--tracking", "off")  # fmt: skip
+    harness(*run)
+    first = metrics(tmp_path)
+    status, printed = harness(*run, "--force")
+    assert status == 0
+    assert "1 trainings and 1 tests computed" in printed
+    assert metrics(tmp_path) == first
+
+
+def copy_of(standins, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(standins, root)
+    return root
+
+
+def test_a_damaged_target_fails_alone(harness, standins, tmp_path):
+    root = copy_of(standins, tmp_path)
+    victim = sorted((root / "DukeMTMC-reID" / "query").glob("*.jpg"))[0]
+    victim.write_bytes(victim.read_bytes()[:300])
+    run = ("run", "--method", "colour-histogram", "--protocol", "MA->D,MA->C3", "--data", root,
+           "--preset", "tiny", "--out", tmp_path / "runs", "--tracking", "off")  # fmt: skip
+    status, printed = harness(*run)
+    assert status == 1
+    assert victim.name in printed
+    assert [name.split("/")[1] for name in records(tmp_path / "runs")] == ["C3"]
+    shutil.copy(standins / victim.relative_to(root), victim)
+    status, printed = harness(*run)
+    assert status == 0
+    assert "0 trainings and 1 tests computed" in printed
+
+
+def test_a_half_copied_data_set(harness, standins, tmp_path):
+    root = copy_of(standins, tmp_path)
+    shutil.rmtree(root / "Market-1501-v15.09.15" / "query")
+    status, printed = harness(
+        "run", "--method", "colour-histogram", "--protocol", "D->MA", "--data", root,
+        "--out", tmp_path / "runs",
+    )  # fmt: skip
+    assert status == 1
+    assert "query" in printed and "Market" in printed
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--method", "vision-onyl", "--protocol", "all"), "Did you mean 'vision-only'"),
+        (("--method", "vision-only", "--protocol", "MA->DD"), "Did you mean 'D'"),
+        (("--method", "vision-only", "--protocol", "multi-sorce"), "Did you mean 'multi-source'"),
+        (("--method", "vision-only", "--protocol", "MA->MA"), "source-domain->MA"),
+        (("--method", "vision-only", "--protocol", "all", "--preset", "tniy"), "'tiny'"),
+        (("--method", "vision-only", "--protocol", "all", "--set", "epoch=1"), "'epochs'"),
+        (("--method", "vision-only", "--protocol", "all", "--set", "epochs=-1"), "epochs=-1"),
+        (("--method", "vision-only", "--protocol", "all", "--seeds", "a"), "--seeds 'a'"),
+        (("--method", "vision-only", "--protocol", "all", "--data", "/no/such"), "/no/such"),
+        (("--method", "no.such.module:Class", "--protocol", "all"), "no.such.module"),
+        (("--method", "methods.clip_zero_shot:Batch", "--protocol", "all"), "is not a subclass"),
+        (("--method", "vision-only", "--protocol", "all", "--precision", "fp8"), "fp16"),
+        (("--method", "vision-only", "--protcol", "all"), "--protocol"),
+    ],
+)
+def test_bad_input_is_told_and_loses_nothing(harness, tmp_path, arguments, message):
+    status, printed = harness("run", *arguments, "--out", tmp_path / "runs")
+    assert status != 0
+    assert message in printed
+    assert "Traceback" not in printed
+    assert not list(tmp_path.glob("runs/*/spec.json"))
+
+
+def test_no_data_set_there(harness, tmp_path):
+    (tmp_path / "data").mkdir()
+    status, printed = harness(
+        "run", "--method", "colour-histogram", "--protocol", "MA->D", "--data", tmp_path / "data",
+        "--out", tmp_path / "runs",
+    )  # fmt: skip
+    assert status == 1
+    for folder in ("Market-1501-v15.09.15", "Market1501", "DukeMTMC-reID", "dukemtmcreid"):
+        assert folder in printed
+
+
+def test_a_record_of_another_version_is_left_alone(harness, tmp_path):
+    run = ("run", "--method", "colour-histogram", "--protocol", "MA->C3", "--out", tmp_path,
+           "--tracking", "off")  # fmt: skip
+    harness(*run)
+    (path,) = tmp_path.glob("*/run.json")
+    foreign = path.read_text().replace('"record_version": 1', '"record_version": 99')
+    path.write_text(foreign)
+    status, printed = harness(*run)
+    assert status == 1
+    assert "record version 99" in printed
+    assert path.read_text() == foreign
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_it(harness, tmp_path):
+    status, printed = harness(
+        "run", "--method", "vision-only", "--protocol", "C3->MA", "--out", tmp_path, *FAST,
+        "--set", "lr=1e30",
+    )  # fmt: skip
+    assert status == 1
+    assert "diverged in stage identity, epoch" in printed
+    assert not list(tmp_path.glob("*/run.json"))
+
+
+def test_a_data_set_of_ones_own(harness, standins, tmp_path):
+    root = copy_of(standins, tmp_path)
+    lines = ["path,pid,camid,split"]
+    folder = root / "cuhk03-np" / "detected"
+    for name, split in (("bounding_box_train", "train"), ("query", "query"),
+                        ("bounding_box_test", "gallery")):  # fmt: skip
+        for path in sorted((folder / name).glob("*.png")):
+            pid, camera = path.name.split("_")[:2]
+            lines.append(f"{path.relative_to(root)},{int(pid)},{int(camera[1:]) - 1},{split}")
+    (root / "Mine.csv").write_text("\n".join(lines) + "\n")
+    run = ("run", "--method", "colour-histogram", "--data", root, "--out", tmp_path / "runs",
+           "--tracking", "off", "--protocol")  # fmt: skip
+    assert harness(*run, "MA->Mine,Mine->MA")[0] == 0
+    harness(*run, "MA->C3")
+    found = {name.split("/")[1]: m for name, m in metrics(tmp_path / "runs").items()}
+    assert found["Mine"] == found["C3"]
+
+
+def test_list_and_check(harness, standins):
+    assert len(json.loads(harness("list", "protocols", "--json")[1])) > 16
+    assert {m["name"] for m in json.loads(harness("list", "methods", "--json")[1])} >= {
+        "colour-histogram", "clip-zero-shot", "vision-only",
+    }  # fmt: skip
+    status, printed = harness("check", "--data", standins, "--datasets", "C3,VIPeR")
+    assert status == 0
+    assert "rendered stand-ins" in printed
+    assert "VIPeR: not here" in printed
+
+
+LIGHT = """
+import sys
+from harness import cli
+sys.argv = ["harness", "list", "protocols"]
+try:
+    cli.main()
+except SystemExit:
+    pass
+heavy = {"torch", "pandas", "mlflow", "ray", "scipy", "numpy", "PIL"} & set(sys.modules)
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+
+
+def test_listing_imports_nothing_heavy():
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_training_needs_neither_ray_nor_mlflow(standin_cache, tmp_path):
+    blocked = tmp_path / "blocked"
+    for name in ("ray", "mlflow"):
+        (blocked / name).mkdir(parents=True)
+        (blocked / name / "__init__.py").write_text(f"raise ModuleNotFoundError('{name}')")
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "run", "--method", "colour-histogram",
+         "--protocol", "MA->C3", "--out", str(tmp_path / "runs")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(blocked), str(Path.cwd())])},
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "mlflow" in done.stdout.lower()

@@ -1,0 +1,80 @@
+"""Files appear whole or not at all; a lock goes with its holder."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.files import locked, new_directory, write_atomic, write_text
+from protocols.errors import ReIDError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "record.json"
+    write_text(path, "old")
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        write_atomic(path, fail)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_full_disk_is_told_and_the_old_file_kept(tmp_path):
+    path = tmp_path / "record.json"
+    write_text(path, "old")
+
+    def full(temporary):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ReIDError, match="disk is full"):
+        write_atomic(path, full)
+    assert path.read_text() == "old"
+
+
+def test_a_really_full_disk(tmp_path):
+    device = Path("/dev/full")
+    if not device.exists():
+        pytest.skip("this system has no /dev/full")
+
+    def full(temporary):
+        device.write_text("x" * 100_000)
+
+    with pytest.raises(ReIDError, match="disk is full"):
+        write_atomic(tmp_path / "record.json", full)
+
+
+def test_a_directory_appears_whole(tmp_path):
+    with pytest.raises(RuntimeError), new_directory(tmp_path / "d") as new:
+        (new / "a").write_text("half")
+        raise RuntimeError("killed")
+    assert not list(tmp_path.iterdir())
+    for text in ("one", "two"):
+        with new_directory(tmp_path / "d") as new:
+            (new / "a").write_text(text)
+        assert (tmp_path / "d" / "a").read_text() == text
+
+
+def hold(path, held):
+    with locked(path):
+        held.set()
+        time.sleep(60)
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    holder = context.Process(target=hold, args=(tmp_path / ".lock", held))
+    holder.start()
+    assert held.wait(30)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    with locked(tmp_path / ".lock", lambda who: pytest.fail(f"still held by {who}")):
+        pass
