@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 console = Console()
 stderr = Console(stderr=True)
+INTERRUPTED = 130
 
 OutOption = Annotated[Path, typer.Option(help="Where records are written.")]
 DataOption = Annotated[
@@ -148,9 +149,11 @@ def main() -> None:
     except ReIDError as error:
         stderr.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
         sys.exit(1)
-    except KeyboardInterrupt:
-        stderr.print("Stopped. The same command goes on from the last finished epoch.")
-        sys.exit(130)
+    except SystemExit as stopped:
+        # typer turns Ctrl-C into this status before it gets here
+        if stopped.code == INTERRUPTED:
+            stderr.print("Stopped. The same command goes on from the last finished epoch.")
+        raise
     except BrokenPipeError:
         # `harness list | head`: nobody reads on, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

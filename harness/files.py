@@ -15,6 +15,10 @@ from typing import Any
 
 from protocols.errors import ReIDError
 
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+"""Temporary files are their maker's alone; a record is for whoever the user lets read it."""
+
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` make a temporary file beside `path`, flush it to disk, then rename it there.
@@ -29,6 +33,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     try:
         with full_disk_named(path):
             write(temporary)
+            temporary.chmod(0o666 & ~_UMASK)
             _flush(temporary)
             temporary.replace(path)
             _flush(path.parent)
@@ -81,6 +86,7 @@ def new_directory(path: Path) -> Iterator[Path]:
     try:
         with full_disk_named(path):
             yield temporary
+            temporary.chmod(0o777 & ~_UMASK)
             for file in temporary.iterdir():
                 _flush(file)
             if path.exists():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,7 +97,8 @@ def run(
         if settings.force:
             _forget(folder)
         try:
-            _compute(planned, catalog, settings, progress, folder, outcome)
+            with _steady(planned.spec.preset):
+                _compute(planned, catalog, settings, progress, folder, outcome)
         except Exception as error:
             outcome.failures.append(_told(planned.title, error, folder))
     return outcome
@@ -114,7 +115,6 @@ def _compute(
     left = missing_targets(planned, catalog, settings.out)
     if not left:
         return
-    _steady(planned.spec.preset)
     accelerator = make_accelerator(planned.spec.precision, settings.device)
     if folder.read_run() is None:
         method = _train(planned, catalog, settings, progress, folder, accelerator)
@@ -131,14 +131,22 @@ def _compute(
             outcome.failures.append(_told(f"{planned.title}, target {target}", error, folder))
 
 
-def _steady(preset: str) -> None:
+@contextlib.contextmanager
+def _steady(preset: str) -> Iterator[None]:
     """One thread for small models: two wait on each other at every operator.
 
     It also makes the `tiny` numbers those of every machine of a kind, whatever its cores.
     """
-    torch.set_num_threads(1 if preset == "tiny" else os.cpu_count() or 1)
+    threads = torch.get_num_threads()
+    if preset == "tiny":
+        torch.set_num_threads(1)
     # sigmoid and Adam slow down tenfold on denormal numbers, which no result depends on
     torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
 
 
 def build(planned: PlannedRun, sources: Sequence[Split]) -> Method:
@@ -159,6 +167,7 @@ def _train(
     spec, sources = planned.spec, _sources(planned, catalog)
     for split in sources:
         catalog.verify(split.dataset, spec.sources[split.dataset], [split])
+    starts = _count_start(folder)
     record.write_text(folder.spec, spec.model_dump_json(indent=1) + "\n")
     images, labels, domains, info = training_images(catalog.root, sources)
     method = build(planned, sources)
@@ -174,7 +183,6 @@ def _train(
         device=accelerator.device,
         workers=settings.loader_workers,
     )
-    starts = _count_start(folder)
     history = train(method, data, accelerator, folder.checkpoints, progress)
     if history:
         state = cpu_state(method)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -139,7 +140,10 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
 
             return load_file(path)
         if _is_torchscript(path):
-            return torch.jit.load(str(path), map_location="cpu").float().state_dict()
+            with warnings.catch_warnings():
+                # deprecated, but it is how OpenAI's files are made
+                warnings.simplefilter("ignore", FutureWarning)
+                return torch.jit.load(str(path), map_location="cpu").float().state_dict()
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ReIDError(

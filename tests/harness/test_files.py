@@ -78,3 +78,14 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     holder.join()
     with locked(tmp_path / ".lock", lambda who: pytest.fail(f"still held by {who}")):
         pass
+
+
+def test_a_written_file_may_be_read_by_whom_the_umask_lets(tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    write_text(tmp_path / "record.json", "x")
+    with new_directory(tmp_path / "d"):
+        pass
+    (tmp_path / "e").mkdir()
+    assert (tmp_path / "record.json").stat().st_mode == plain.stat().st_mode
+    assert (tmp_path / "d").stat().st_mode == (tmp_path / "e").stat().st_mode

@@ -41,6 +41,7 @@ def test_weights_from_every_kind_of_file(small, tmp_path):
             assert torch.equal(loaded.state_dict()[key], value), (name, key)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 def test_a_torchscript_archive_is_read(tmp_path):
     module = torch.jit.script(torch.nn.Linear(2, 3).half())
     module.save(str(tmp_path / "archive.pt"))
