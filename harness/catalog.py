@@ -49,7 +49,10 @@ class DataCatalog:
         """What a row must say of a data set: version, oddities, counts unlike its card's."""
         dataset = self.dataset(key)
         version = [f"version {dataset.version}"] if dataset.version else []
-        return [*version, *dataset.notes, *count_differences(dataset)]
+        unlike = count_differences(dataset)
+        if unlike:
+            unlike = [f"not the official {dataset.card.name}: {'; '.join(unlike)}"]
+        return [*version, *dataset.notes, *unlike]
 
     def source(self, key: str, which: SourceImages) -> Split:
         """The training images a source gives: its training set, or all of its images."""

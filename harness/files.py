@@ -41,6 +41,19 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def require_writable(folder: Path) -> None:
+    """Make `folder` if it is not there. Raises ReIDError if nothing can be written in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ReIDError(
+            f"Nothing can be written to {folder} ({error.strerror or error}). "
+            "Give another folder with --out."
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """`text` into `path`, whole or not at all."""
     write_atomic(path, lambda temporary: _write_utf8(temporary, text))

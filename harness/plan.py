@@ -33,40 +33,59 @@ class PlannedRun:
         return f"{self.spec.method} on {self.fold.name}, seed {self.spec.seed}"
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A method as the user asked for it."""
+
+    name: str
+    method: type[Method]
+    config: MethodConfig
+    preset: str
+
+
+def choose(
+    names: Sequence[str], preset: str, overrides: Mapping[str, Any] | None = None
+) -> list[Choice]:
+    """The methods of those names, each once, configured. Raises ReIDError for what is not there."""
+    chosen = []
+    for name in dict.fromkeys(names):
+        method = methods.load(name)
+        config = make_config(name, method, preset, overrides or {})
+        chosen.append(Choice(name, method, config, preset))
+    if not chosen:
+        raise ReIDError("No method was named; `harness list methods` shows them.")
+    return chosen
+
+
 def plan(
-    names: Sequence[str],
+    chosen: Sequence[Choice],
     rows: Sequence[Protocol],
     seeds: Sequence[int],
     catalog: DataCatalog,
-    *,
-    preset: str,
-    overrides: Mapping[str, Any] | None = None,
     precision: Precision | None = None,
 ) -> list[PlannedRun]:
     """Every training that `rows` need, sorted by method, fold and seed as they were asked for.
 
-    Raises ReIDError if a method, a key, a value or a source is not there.
+    Raises ReIDError, before anything is computed, if some of the data can't be used.
     """
-    chosen = [(name, methods.load(name)) for name in dict.fromkeys(names)]
-    configs = [make_config(name, cls, preset, overrides or {}) for name, cls in chosen]
     folds = protocols.folds(rows)
     _require_data(catalog, folds)
     planned = []
-    for (name, cls), config in zip(chosen, configs, strict=True):
+    for choice in chosen:
         for fold in folds:
             prints = {s: catalog.source_fingerprint(s, fold.source_images) for s in fold.sources}
             for seed in dict.fromkeys(seeds):
                 spec = make_spec(
-                    name,
-                    cls,
-                    config,
-                    preset=preset,
+                    choice.name,
+                    choice.method,
+                    choice.config,
+                    preset=choice.preset,
                     fold=fold,
                     fingerprints=prints,
                     seed=seed,
-                    precision=precision or DEFAULT_PRECISION.get(preset, "fp32"),
+                    precision=precision or DEFAULT_PRECISION.get(choice.preset, "fp32"),
                 )
-                planned.append(PlannedRun(spec, fold, cls, config))
+                planned.append(PlannedRun(spec, fold, choice.method, choice.config))
     return planned
 
 

@@ -119,4 +119,4 @@ def show_table(console: Console, table: Table) -> None:
         grid.add_row(*(f"[bold]{escape(cell)}[/bold]" for cell in table.mean))
     console.print(grid)
     for note in table.notes:
-        console.print(Padding(escape(note), (0, 0, 0, 2)), highlight=False)
+        console.print(Padding(escape(note), (0, 0, 0, 2), expand=False), highlight=False)

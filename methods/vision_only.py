@@ -89,10 +89,10 @@ class VisionOnly(Method):
         "paper": {},
         "tiny": {
             **TINY_PRESET,
-            "epochs": 8,
-            "lr": 5e-4,
+            "epochs": 10,
+            "lr": 3e-4,
             "warmup_epochs": 2,
-            "lr_milestones": (6, 8),
+            "lr_milestones": (7, 9),
         },
     }
 

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from protocols.catalog import AD_HOC
 from protocols.types import Protocol
 from results.collect import Row
 
@@ -89,7 +90,9 @@ def build(protocols: Sequence[Protocol], rows: Sequence[Row], title: str) -> Tab
 
 
 def _section_title(protocol: Protocol) -> str:
-    return TITLES.get(protocol.table or 0, protocol.group)
+    if protocol.table is not None:
+        return TITLES[protocol.table]
+    return "Rows of no table" if protocol.group == AD_HOC else f"Protocol {protocol.group}"
 
 
 def _cells(found: Sequence[Row]) -> tuple[str, str]:

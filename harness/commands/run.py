@@ -13,14 +13,14 @@ from rich.markup import escape
 
 from harness.catalog import DataCatalog
 from harness.config import PRECISIONS, Precision, parse_overrides
-from harness.files import write_text
+from harness.files import require_writable, write_text
 from harness.launch import launch
-from harness.plan import PlannedRun, plan
+from harness.plan import PlannedRun, choose, plan
 from harness.run import Outcome, Settings
 from harness.screen import duration, show_table
 from harness.tracking import TrackingUnavailable, default_uri, sync
 from protocols.datasets.folders import require_data_root
-from protocols.errors import UnknownName
+from protocols.errors import ReIDError, UnknownName
 from protocols.registry import select
 from protocols.types import Protocol
 from results import tables
@@ -52,17 +52,12 @@ def run_command(request: RunRequest, console: Console) -> int:
         raise UnknownName("--device", request.device, ["auto", "cpu"])
     if request.precision not in (None, *PRECISIONS):
         raise UnknownName("--precision", str(request.precision), PRECISIONS)
-    overrides = parse_overrides(request.overrides)
+    preset = request.preset or ("paper" if request.data else "tiny")
+    chosen = choose(request.methods, preset, parse_overrides(request.overrides))
     selected, catalog = _data(request, console)
-    planned = plan(
-        request.methods,
-        selected,
-        request.seeds,
-        catalog,
-        preset=request.preset or ("paper" if request.data else "tiny"),
-        overrides=overrides,
-        precision=cast(Precision | None, request.precision),
-    )
+    precision = cast(Precision | None, request.precision)
+    planned = plan(chosen, selected, request.seeds, catalog, precision)
+    require_writable(request.out)
     settings = Settings(request.out, request.device, request.loader_workers, request.force)
     mirror = _Mirror(request, console)
     outcomes = launch(planned, catalog, settings, console, mirror.one)
@@ -81,9 +76,15 @@ def _data(request: RunRequest, console: Console) -> tuple[list[Protocol], DataCa
 
     selected = select(request.protocol)
     keys = sorted({k for p in selected for k in (*p.sources, p.target)})
-    with console.status("rendering the stand-in data (once) ..."):
-        root = standin.data_root(keys=tuple(keys))
-    return selected, DataCatalog(root, memory)
+    without = [k for k in keys if k not in standin.KEYS]
+    if without:
+        raise ReIDError(
+            f"{', '.join(without)}: the embedded stand-ins are {', '.join(standin.KEYS)} only. "
+            "Give the real data sets with --data DIR, or choose other protocols."
+        )
+    # plain text: a spinner is a thread, and beside one the renderer can't use a second core
+    console.print("Embedded stand-in data (rendered once, in a few seconds).", highlight=False)
+    return selected, DataCatalog(standin.data_root(keys=tuple(keys)), memory)
 
 
 class _Mirror:

@@ -219,6 +219,7 @@ def test_a_half_copied_data_set(harness, standins, tmp_path):
         (("--method", "methods.clip_zero_shot:Batch", "--protocol", "all"), "is not a subclass"),
         (("--method", "vision-only", "--protocol", "all", "--precision", "fp8"), "fp16"),
         (("--method", "vision-only", "--protcol", "all"), "--protocol"),
+        (("--method", "vision-only", "--protocol", "P1"), "stand-ins are MA, D, MS, C3"),
     ],
 )
 def test_bad_input_is_told_and_loses_nothing(harness, tmp_path, arguments, message):
@@ -227,6 +228,16 @@ def test_bad_input_is_told_and_loses_nothing(harness, tmp_path, arguments, messa
     assert message in printed
     assert "Traceback" not in printed
     assert not list(tmp_path.glob("runs/*/spec.json"))
+
+
+def test_an_out_that_is_a_file(harness, standins, tmp_path):
+    (tmp_path / "runs").write_text("mine")
+    status, printed = harness(
+        "run", "--method", "colour-histogram", "--protocol", "MA->C3", "--out", tmp_path / "runs"
+    )
+    assert status == 1
+    assert "--out" in printed and "Traceback" not in printed
+    assert (tmp_path / "runs").read_text() == "mine"
 
 
 def test_no_data_set_there(harness, tmp_path):
