@@ -16,7 +16,7 @@ from methods.parts.clip import (
     ClipConfig,
     image_encoder,
     load_clip,
-    local_weights,
+    weights_files,
 )
 
 
@@ -30,13 +30,12 @@ class ClipZeroShot(Method):
     def __init__(self, config: ClipConfig, sources: SourceInfo) -> None:
         super().__init__(config, sources)
         self.config = config
-        clip = load_clip(config.backbone, config.weights, config.quick_gelu)
-        self.image_encoder = image_encoder(clip, config.image_size)
+        self.image_encoder = image_encoder(load_clip(config), config.image_size)
 
     @classmethod
     def weights_files(cls, config: ClipConfig) -> list[Path]:
-        """The local file CLIP's weights come from, if they do."""
-        return local_weights(config)
+        """The file CLIP's weights are in."""
+        return weights_files(config)
 
     def transforms(self) -> Transforms:
         """Resize and normalise; nothing is trained, so nothing is augmented."""

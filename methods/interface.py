@@ -189,7 +189,7 @@ class Method(nn.Module):
 
     @classmethod
     def weights_files(cls, config: Any) -> list[Path]:
-        """Local files the initial weights are read from.
+        """Files the initial weights are read from; fetched here if they have to be.
 
         A run's identity holds the hash of their content, never their path.
         """

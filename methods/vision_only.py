@@ -41,7 +41,7 @@ from methods.parts.clip import (
     ClipConfig,
     image_encoder,
     load_clip,
-    local_weights,
+    weights_files,
 )
 from methods.parts.losses import identity_loss, prototypical_loss
 from methods.parts.memory import centroids, update_with_hardest
@@ -99,16 +99,15 @@ class VisionOnly(Method):
     def __init__(self, config: VisionOnlyConfig, sources: SourceInfo) -> None:
         super().__init__(config, sources)
         self.config = config
-        clip = load_clip(config.backbone, config.weights, config.quick_gelu)
-        self.image_encoder = image_encoder(clip, config.image_size)
+        self.image_encoder = image_encoder(load_clip(config), config.image_size)
         width = self.image_encoder.output_dim
         self.bn_neck = bn_neck(width, config.neck_momentum())
         self.classifier = identity_classifier(width, sources.num_classes)
 
     @classmethod
     def weights_files(cls, config: ClipConfig) -> list[Path]:
-        """The local file CLIP's weights come from, if they do."""
-        return local_weights(config)
+        """The file CLIP's weights are in."""
+        return weights_files(config)
 
     @classmethod
     def planned_epochs(cls, config: VisionOnlyConfig) -> int:

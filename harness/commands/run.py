@@ -129,6 +129,8 @@ def _show(
     wanted = {(one.spec.id, target) for one in planned for target in one.fold.targets}
     found, problems = rows(request.out, {one.spec.id for one in planned})
     mine: list[Row] = [r for r in found if (r.run.run_id, r.target.target) in wanted]
+    if not mine:
+        return problems
     title = f"{', '.join(request.methods)} on {request.protocol}"
     table = tables.build(selected, mine, title)
     show_table(console, table)

@@ -7,11 +7,11 @@ transformer out and gives it the input size and patch grid of person Re-ID.
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TINY = "tiny"
 """The backbone whose weights ship with the package (methods/parts/tiny_clip)."""
+RANDOM = "random"
+"""Weights that are drawn from the run's seed."""
 
 CLIP_MEAN_STD = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """Re-ID on CLIP normalises with 0.5, not with CLIP's own statistics (CLIP-ReID, MUVA)."""
@@ -50,36 +52,47 @@ TINY_PRESET: Mapping[str, Any] = {"backbone": TINY, "weights": "shipped", "image
 """The `tiny` preset of a CLIP method: weights that ship with the package, small images."""
 
 
-def local_weights(config: ClipConfig) -> list[Path]:
-    """The local files a config's weights come from; their content is part of a run's identity."""
+def weights_files(config: ClipConfig) -> list[Path]:
+    """The file a config's weights are in, fetched if need be; none for `random`.
+
+    Its content is part of a run's identity. Raises ReIDError, saying how to get them, when weights
+    can't be had.
+    """
     if config.backbone == TINY:
         from methods.parts import tiny_clip
 
         return [tiny_clip.WEIGHTS]
+    import open_clip
+
+    if config.backbone not in open_clip.list_models():
+        raise UnknownName("CLIP backbone", config.backbone, [TINY, *open_clip.list_models()])
+    if config.weights == RANDOM:
+        return []
     path = Path(config.weights)
-    return [path] if path.is_file() else []
+    if path.is_file():
+        return [path]
+    if path.suffix or "/" in config.weights:
+        raise ReIDError(f"weights={config.weights}: there is no such file.")
+    return [_download(config.backbone, config.weights)]
 
 
-def load_clip(backbone: str, weights: str, quick_gelu: bool = True) -> CLIP:
+def load_clip(config: ClipConfig) -> CLIP:
     """A CLIP with its weights, on the CPU, float32, in eval mode.
 
-    backbone: `tiny`, or an open_clip model name such as `ViT-B-16`. weights: an open_clip tag
-    (`openai`), the path of a local file (safetensors, a state dict, or OpenAI's TorchScript
-    archive), or `random`. Nothing is unpickled freely.
-    Raises ReIDError, saying how to get them, when weights can't be had.
+    Weights are read from safetensors, a state dict, or OpenAI's TorchScript archive; nothing is
+    unpickled freely. Raises what `weights_files` raises, and ReIDError for weights that do not fit.
     """
-    if backbone == TINY:
+    files = weights_files(config)
+    if config.backbone == TINY:
         from methods.parts import tiny_clip
 
         return tiny_clip.load()
     import open_clip
 
-    if backbone not in open_clip.list_models():
-        raise UnknownName("CLIP backbone", backbone, [TINY, *open_clip.list_models()])
-    model = open_clip.create_model(backbone, force_quick_gelu=quick_gelu)
-    if weights != "random":
-        state = _read_weights(backbone, weights)
-        _load_state(model, state, weights)
+    with _quiet():
+        model = open_clip.create_model(config.backbone, force_quick_gelu=config.quick_gelu)
+    for path in files:
+        _load_state(model, read_state_dict(path), config.weights)
     return model.eval()
 
 
@@ -119,15 +132,6 @@ def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, in
     return torch.cat([cls, image.permute(0, 2, 3, 1).reshape(new[0] * new[1], -1)])
 
 
-def _read_weights(backbone: str, weights: str) -> Mapping[str, Tensor]:
-    path = Path(weights)
-    if path.is_file():
-        return read_state_dict(path)
-    if path.suffix or "/" in weights:
-        raise ReIDError(f"weights={weights}: there is no such file.")
-    return read_state_dict(_download(backbone, weights))
-
-
 def read_state_dict(path: Path) -> Mapping[str, Tensor]:
     """The state dict in a safetensors file, a torch file, or a TorchScript archive.
 
@@ -163,17 +167,19 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.endswith("constants.pkl") for name in archive.namelist())
 
 
+@cache
 def _download(backbone: str, tag: str) -> Path:
+    """The file of an open_clip tag, from its cache or fetched; asked for once a process."""
     import open_clip
     from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
     config = get_pretrained_cfg(backbone, tag)
     if not config:
         tags = open_clip.list_pretrained_tags_by_model(backbone)
-        raise UnknownName(f"weights for {backbone}", tag, [*tags, "random"], "Or give a path.")
+        raise UnknownName(f"weights for {backbone}", tag, [*tags, RANDOM], "Or give a path.")
     try:
         # the libraries log a warning for each retry; one message of ours says more
-        with contextlib.redirect_stderr(io.StringIO()), _quiet():
+        with _quiet():
             return Path(download_pretrained(config))
     except Exception as error:
         source = config.get("url") or "https://huggingface.co/" + config.get("hf_hub", "").strip(
@@ -189,7 +195,7 @@ def _download(backbone: str, tag: str) -> Path:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from methods.parts.clip import ClipConfig, image_encoder, load_clip, local_weights, read_state_dict
+from methods.parts.clip import ClipConfig, image_encoder, load_clip, read_state_dict, weights_files
 from protocols.errors import ReIDError
 
 SMALL = {
@@ -20,7 +20,7 @@ def small(monkeypatch):
     """A small model known to open_clip by name, as a stand-in for ViT-B-16."""
     torch.manual_seed(0)
     model = open_clip.model.CLIP(**SMALL, quick_gelu=True)
-    monkeypatch.setattr(open_clip, "list_models", lambda: ["small"])
+    monkeypatch.setattr(open_clip, "list_models", lambda: ["small", "ViT-B-16"])
 
     def create(name, **kwargs):
         torch.manual_seed(1)
@@ -36,7 +36,7 @@ def test_weights_from_every_kind_of_file(small, tmp_path):
     torch.save(state, tmp_path / "b.pt")
     torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "c.pt")
     for name in ("a.safetensors", "b.pt", "c.pt"):
-        loaded = load_clip("small", str(tmp_path / name))
+        loaded = load_clip(ClipConfig(backbone="small", weights=str(tmp_path / name)))
         for key, value in state.items():
             assert torch.equal(loaded.state_dict()[key], value), (name, key)
 
@@ -64,11 +64,11 @@ def test_a_pickle_that_carries_code_is_refused_and_not_run(tmp_path):
 def test_messages_of_wrong_weights(small, tmp_path):
     save_file({"visual.proj": torch.zeros(3, 3)}, tmp_path / "other.safetensors")
     with pytest.raises(ReIDError, match=r"visual\.proj is \[3, 3\], expected \[32, 16\]"):
-        load_clip("small", str(tmp_path / "other.safetensors"))
+        load_clip(ClipConfig(backbone="small", weights=str(tmp_path / "other.safetensors")))
     with pytest.raises(ReIDError, match="no such file"):
-        load_clip("small", str(tmp_path / "absent.pt"))
+        load_clip(ClipConfig(backbone="small", weights=str(tmp_path / "absent.pt")))
     with pytest.raises(ReIDError, match="Did you mean 'small'"):
-        load_clip("smal", "random")
+        load_clip(ClipConfig(backbone="smal", weights="random"))
 
 
 def test_weights_that_can_not_be_fetched_say_how_to_get_them(monkeypatch):
@@ -78,7 +78,7 @@ def test_weights_that_can_not_be_fetched_say_how_to_get_them(monkeypatch):
     monkeypatch.setattr("open_clip.pretrained.download_pretrained", offline)
     monkeypatch.setattr(open_clip, "create_model", lambda *a, **k: torch.nn.Identity())
     with pytest.raises(ReIDError, match="--set weights=/path/to/ViT-B-16"):
-        load_clip("ViT-B-16", "openai")
+        load_clip(ClipConfig(backbone="ViT-B-16", weights="openai"))
 
 
 @pytest.mark.parametrize("size", [(64, 32), (16, 48), (32, 32)])
@@ -94,9 +94,21 @@ def test_a_size_that_is_no_multiple_of_the_patch(small):
         image_encoder(small, (60, 32))
 
 
-def test_local_weights_are_told_by_content(tmp_path):
+def test_which_files_hold_the_weights(tmp_path, monkeypatch):
     path = tmp_path / "w.safetensors"
     path.touch()
-    assert local_weights(ClipConfig(weights=str(path))) == [path]
-    assert local_weights(ClipConfig(weights="openai")) == []
-    assert local_weights(ClipConfig(backbone="tiny"))[0].suffix == ".safetensors"
+    assert weights_files(ClipConfig(weights=str(path))) == [path]
+    assert weights_files(ClipConfig(weights="random")) == []
+    assert weights_files(ClipConfig(backbone="tiny"))[0].suffix == ".safetensors"
+    asked = []
+
+    def fetch(config):
+        asked.append(config)
+        return str(path)
+
+    monkeypatch.setattr("open_clip.pretrained.download_pretrained", fetch)
+    for _ in range(3):
+        assert weights_files(ClipConfig(weights="laion2b_s34b_b88k")) == [path]
+    assert len(asked) == 1
+    with pytest.raises(ReIDError, match="Did you mean 'openai'"):
+        weights_files(ClipConfig(weights="openay"))
