@@ -167,17 +167,12 @@ class TrainingImages:
     labels: Tensor
     domains: Tensor
     camids: Tensor
-    info: SourceInfo
+    num_classes: int
     transforms: Transforms
     seed: int
     device: torch.device
     workers: int = 0
     stage: str = ""
-
-    @property
-    def num_classes(self) -> int:
-        """C, over all sources."""
-        return self.info.num_classes
 
     def __len__(self) -> int:
         return len(self.images)
@@ -208,13 +203,32 @@ class TrainingImages:
             )
 
 
+def source_info(sources: Sequence[Split]) -> SourceInfo:
+    """What a method may know of its sources when it is built."""
+    return SourceInfo(len(label_map(sources)), tuple(split.dataset for split in sources))
+
+
 def training_images(
-    root: Path, sources: Sequence[Split]
-) -> tuple[list[Image], list[int], list[int], SourceInfo]:
-    """Images, labels and domain indices of the sources of a fold, in their order."""
+    root: Path,
+    sources: Sequence[Split],
+    transforms: Transforms,
+    *,
+    seed: int,
+    device: torch.device,
+    workers: int = 0,
+) -> TrainingImages:
+    """The images of a fold's sources, in their order, labelled as `protocols.labels` says."""
     labels = label_map(sources)
     images = [i for split in sources for i in split.images]
-    of = [labels[split.dataset, i.pid] for split in sources for i in split.images]
-    domains = [d for d, split in enumerate(sources) for _ in split.images]
-    info = SourceInfo(len(labels), tuple(split.dataset for split in sources))
-    return images, of, domains, info
+    return TrainingImages(
+        root=root,
+        images=images,
+        labels=torch.tensor([labels[s.dataset, i.pid] for s in sources for i in s.images]),
+        domains=torch.tensor([d for d, s in enumerate(sources) for _ in s.images]),
+        camids=torch.tensor([i.camid for i in images]),
+        num_classes=len(labels),
+        transforms=transforms,
+        seed=seed,
+        device=device,
+        workers=workers,
+    )

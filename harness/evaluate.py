@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,48 +39,43 @@ class TargetResult:
     seconds: float
 
 
-@torch.no_grad()
-def extract(
-    method: Method,
-    root: Path,
-    paths: Sequence[str],
-    device: torch.device,
-    workers: int = 0,
-    progress: Progress | None = None,
-    doing: str = "features",
-) -> dict[str, Tensor]:
-    """Features of image files, in the order of `paths`: what `encode` returned, [N, ...] each."""
-    method.eval()
-    files = ImageFiles(root, paths, method.transforms().eval)
-    parts: list[dict[str, Tensor]] = []
-    for _, images in image_batches(files, in_order(len(paths), BATCH_SIZE), workers):
-        encoded = method.encode(Batch(images.to(device)))
-        parts.append({k: v.float().cpu() for k, v in encoded.items()})
-        if progress:
-            progress.advance(len(images) * EVALUATION_PASS, doing)
-    return {k: torch.cat([part[k] for part in parts]) for k in parts[0]}
+@dataclass(frozen=True)
+class Extractor:
+    """Turns image files below `root` into features, in evaluation mode."""
+
+    method: Method
+    root: Path
+    device: torch.device
+    workers: int = 0
+    progress: Progress = field(default_factory=Progress)
+
+    @torch.no_grad()
+    def __call__(self, paths: Sequence[str], doing: str = "features") -> dict[str, Tensor]:
+        """Features in the order of `paths`: what `encode` returned, [N, ...] each, float32."""
+        self.method.eval()
+        files = ImageFiles(self.root, paths, self.method.transforms().eval)
+        parts: list[dict[str, Tensor]] = []
+        for _, images in image_batches(files, in_order(len(paths), BATCH_SIZE), self.workers):
+            encoded = self.method.encode(Batch(images.to(self.device)))
+            parts.append({k: v.float().cpu() for k, v in encoded.items()})
+            self.progress.advance(len(images) * EVALUATION_PASS, doing)
+        return {k: torch.cat([part[k] for part in parts]) for k in parts[0]}
 
 
 def evaluate(
-    method: Method,
-    root: Path,
-    probes: Sequence[Probe],
-    device: torch.device,
-    workers: int = 0,
-    progress: Progress | None = None,
-    doing: str = "features",
+    extractor: Extractor, probes: Sequence[Probe], doing: str = "features"
 ) -> TargetResult:
     """Rank every probe split of a target. Images that several splits share are encoded once."""
     started = time.perf_counter()
     paths = sorted({i.path for p in probes for s in (p.query, p.gallery) for i in s.images})
-    features = extract(method, root, paths, device, workers, progress, doing)
+    features = extractor(paths, doing)
     row = {path: i for i, path in enumerate(paths)}
     ranked = []
     for probe in probes:
         query = _rows(features, probe.query.images, row)
         gallery = _rows(features, probe.gallery.images, row)
         ranking = rank(
-            _score(method, query, gallery),
+            _score(extractor.method, query, gallery),
             query_pids=_column(probe.query.images, "pid"),
             query_camids=_column(probe.query.images, "camid"),
             gallery_pids=_column(probe.gallery.images, "pid"),

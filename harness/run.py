@@ -9,25 +9,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from harness import record
 from harness.catalog import DataCatalog
-from harness.data import TrainingImages, training_images
+from harness.data import source_info, training_images
 from harness.environment import environment
-from harness.evaluate import evaluate, probe_metrics, query_table
-from harness.files import locked, write_atomic
+from harness.evaluate import Extractor, evaluate, probe_metrics, query_table
+from harness.files import locked, write_atomic, write_text
 from harness.plan import PlannedRun
 from harness.progress import Progress
 from harness.record import RunFolder, RunRecord, TargetRecord
 from harness.seeds import seed_everything
 from harness.train import cpu_state, epoch_units, make_accelerator, train
 from methods.interface import Method
+from methods.parts.clip import read_state_dict
 from protocols.errors import ReIDError
 from protocols.types import Split
 
@@ -87,48 +89,139 @@ def run(
 
     A target that fails leaves the training and the other targets as they are.
     """
-    folder = RunFolder(settings.out, planned.spec.id)
-    outcome = Outcome(planned.spec.id, planned.title)
+    job = _Job(planned, catalog, settings, progress)
 
     def waiting(holder: str) -> None:
         progress.say(f"{planned.title}: {holder} is computing it; waiting for it to finish.")
 
-    with locked(folder.lock, waiting):
+    with locked(job.folder.lock, waiting):
         if settings.force:
-            _forget(folder)
+            _forget(job.folder)
         try:
             with _steady(planned.spec.preset):
-                _compute(planned, catalog, settings, progress, folder, outcome)
+                job.compute()
         except Exception as error:
-            outcome.failures.append(_told(planned.title, error, folder))
-    return outcome
+            job.failed(planned.title, error)
+    return job.outcome
 
 
-def _compute(
-    planned: PlannedRun,
-    catalog: DataCatalog,
-    settings: Settings,
-    progress: Progress,
-    folder: RunFolder,
-    outcome: Outcome,
-) -> None:
-    left = missing_targets(planned, catalog, settings.out)
-    if not left:
-        return
-    accelerator = make_accelerator(planned.spec.precision, settings.device)
-    if folder.read_run() is None:
-        method = _train(planned, catalog, settings, progress, folder, accelerator)
-        outcome.trained = True
-    else:
-        method = _load(planned, catalog, folder)
-        left = missing_targets(planned, catalog, settings.out)
-    method.to(accelerator.device)
-    for target in left:
-        try:
-            _evaluate(method, target, planned, catalog, settings, progress, folder, accelerator)
-            outcome.computed.append(target)
-        except ReIDError as error:
-            outcome.failures.append(_told(f"{planned.title}, target {target}", error, folder))
+class _Job:
+    """One planned run while its lock is held."""
+
+    def __init__(
+        self, planned: PlannedRun, catalog: DataCatalog, settings: Settings, progress: Progress
+    ) -> None:
+        self.planned, self.spec = planned, planned.spec
+        self.catalog, self.settings, self.progress = catalog, settings, progress
+        self.folder = RunFolder(settings.out, planned.spec.id)
+        self.outcome = Outcome(planned.spec.id, planned.title)
+        self.sources = [catalog.source(s, planned.fold.source_images) for s in planned.fold.sources]
+
+    def compute(self) -> None:
+        """What has no record yet; another process may have made some since the plan."""
+        left = missing_targets(self.planned, self.catalog, self.settings.out)
+        if not left:
+            return
+        accelerator = make_accelerator(self.spec.precision, self.settings.device)
+        trained = self.folder.read_run() is not None
+        method = self.trained_method() if trained else self.train(accelerator)
+        method.to(accelerator.device)
+        for target in left:
+            try:
+                self.evaluate(method, target, accelerator.device)
+                self.outcome.computed.append(target)
+            except ReIDError as error:
+                self.failed(f"{self.planned.title}, target {target}", error)
+
+    def failed(self, title: str, error: Exception) -> None:
+        """Note a failure in words."""
+        self.outcome.failures.append(_told(title, error, self.folder))
+
+    def train(self, accelerator: Accelerator) -> Method:
+        """Train from the newest checkpoint, or from nothing, and leave a RunRecord."""
+        for split in self.sources:
+            self.catalog.verify(split.dataset, self.spec.sources[split.dataset], [split])
+        starts = _count_start(self.folder)
+        write_text(self.folder.spec, self.spec.model_dump_json(indent=1) + "\n")
+        method = build(self.planned, self.sources)
+        data = training_images(
+            self.catalog.root,
+            self.sources,
+            method.transforms(),
+            seed=self.spec.seed,
+            device=accelerator.device,
+            workers=self.settings.loader_workers,
+        )
+        history = train(method, data, accelerator, self.folder.checkpoints, self.progress)
+        if history:
+            state = cpu_state(method)
+            write_atomic(self.folder.model, lambda temporary: save_file(state, temporary))
+        record.write(self.folder.run, self.run_record(method, history, starts - 1))
+        shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
+        self.outcome.trained = True
+        return method
+
+    def run_record(
+        self, method: Method, history: list[dict[str, Any]], interruptions: int
+    ) -> RunRecord:
+        """The record of a training that has just finished."""
+        return RunRecord(
+            run_id=self.spec.id,
+            spec=self.spec,
+            data=self.catalog.kind,
+            source_counts={
+                s.dataset: {"images": len(s.images), "identities": len(s.pids)}
+                for s in self.sources
+            },
+            source_notes={s.dataset: self.catalog.notes(s.dataset) for s in self.sources},
+            history=history,
+            parameters=_parameters(method),
+            seconds=sum(entry["seconds"] for entry in history),
+            interruptions=interruptions,
+            environment=environment(),
+            finished_at=_now(),
+        )
+
+    def trained_method(self) -> Method:
+        """The method with the weights that an earlier process trained."""
+        method = build(self.planned, self.sources)
+        if self.folder.model.exists():
+            method.load_state_dict(read_state_dict(self.folder.model))
+        elif method.stages():
+            raise ReIDError(
+                f"{self.folder.model} is gone, so no further target can be tested with this "
+                "training. --force trains it again."
+            )
+        return method
+
+    def evaluate(self, method: Method, target: str, device: torch.device) -> None:
+        """Test on one target and leave its TargetRecord and its queries."""
+        catalog, folder = self.catalog, self.folder
+        probes = catalog.probes(target)
+        digest = catalog.target_fingerprint(target)
+        catalog.verify(target, digest, [s for p in probes for s in (p.query, p.gallery)])
+        extractor = Extractor(
+            method, catalog.root, device, self.settings.loader_workers, self.progress
+        )
+        result = evaluate(extractor, probes, f"testing on {target}")
+        table = pa.table(query_table(result))
+        write_atomic(folder.queries(target), lambda temporary: pq.write_table(table, temporary))
+        done = TargetRecord(
+            run_id=self.spec.id,
+            target=target,
+            target_version=catalog.dataset(target).version,
+            fingerprint=digest,
+            data=catalog.kind,
+            notes=catalog.notes(target),
+            metrics=result.metrics,
+            cmc=result.cmc,
+            probes=[{"name": p.name, **probe_metrics(r)} for p, r in result.probes],
+            images=result.images,
+            seconds=result.seconds,
+            environment=environment(),
+            finished_at=_now(),
+        )
+        record.write(folder.target(target), done)
 
 
 @contextlib.contextmanager
@@ -151,118 +244,8 @@ def _steady(preset: str) -> Iterator[None]:
 
 def build(planned: PlannedRun, sources: Sequence[Split]) -> Method:
     """The untrained method of a run; its initial weights come from the run's seed."""
-    *_, info = training_images(Path(), sources)
     seed_everything(planned.spec.seed, "initial weights")
-    return planned.method(planned.config, info)
-
-
-def _train(
-    planned: PlannedRun,
-    catalog: DataCatalog,
-    settings: Settings,
-    progress: Progress,
-    folder: RunFolder,
-    accelerator: Accelerator,
-) -> Method:
-    spec, sources = planned.spec, _sources(planned, catalog)
-    for split in sources:
-        catalog.verify(split.dataset, spec.sources[split.dataset], [split])
-    starts = _count_start(folder)
-    record.write_text(folder.spec, spec.model_dump_json(indent=1) + "\n")
-    images, labels, domains, info = training_images(catalog.root, sources)
-    method = build(planned, sources)
-    data = TrainingImages(
-        root=catalog.root,
-        images=images,
-        labels=torch.tensor(labels),
-        domains=torch.tensor(domains),
-        camids=torch.tensor([i.camid for i in images]),
-        info=info,
-        transforms=method.transforms(),
-        seed=spec.seed,
-        device=accelerator.device,
-        workers=settings.loader_workers,
-    )
-    history = train(method, data, accelerator, folder.checkpoints, progress)
-    if history:
-        state = cpu_state(method)
-        write_atomic(folder.model, lambda temporary: save_file(state, temporary))
-    done = RunRecord(
-        run_id=spec.id,
-        spec=spec,
-        data=catalog.kind,
-        source_counts={
-            s.dataset: {"images": len(s.images), "identities": len(s.pids)} for s in sources
-        },
-        source_notes={s.dataset: catalog.notes(s.dataset) for s in sources},
-        history=history,
-        parameters=_parameters(method),
-        seconds=sum(entry["seconds"] for entry in history),
-        interruptions=starts - 1,
-        environment=environment(),
-        finished_at=_now(),
-    )
-    record.write(folder.run, done)
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)
-    return method
-
-
-def _load(planned: PlannedRun, catalog: DataCatalog, folder: RunFolder) -> Method:
-    method = build(planned, _sources(planned, catalog))
-    if folder.model.exists():
-        method.load_state_dict(load_file(folder.model))
-    elif method.stages():
-        raise ReIDError(
-            f"{folder.model} is gone, so no further target can be tested with this training. "
-            "--force trains it again."
-        )
-    return method
-
-
-def _evaluate(
-    method: Method,
-    target: str,
-    planned: PlannedRun,
-    catalog: DataCatalog,
-    settings: Settings,
-    progress: Progress,
-    folder: RunFolder,
-    accelerator: Accelerator,
-) -> None:
-    probes = catalog.probes(target)
-    digest = catalog.target_fingerprint(target)
-    catalog.verify(target, digest, [s for p in probes for s in (p.query, p.gallery)])
-    result = evaluate(
-        method,
-        catalog.root,
-        probes,
-        accelerator.device,
-        settings.loader_workers,
-        progress,
-        f"testing on {target}",
-    )
-    table = pa.table(query_table(result))
-    write_atomic(folder.queries(target), lambda temporary: pq.write_table(table, temporary))
-    done = TargetRecord(
-        run_id=planned.spec.id,
-        target=target,
-        target_version=catalog.dataset(target).version,
-        fingerprint=digest,
-        data=catalog.kind,
-        notes=catalog.notes(target),
-        metrics=result.metrics,
-        cmc=result.cmc,
-        probes=[{"name": p.name, **probe_metrics(r)} for p, r in result.probes],
-        images=result.images,
-        seconds=result.seconds,
-        environment=environment(),
-        finished_at=_now(),
-    )
-    record.write(folder.target(target), done)
-
-
-def _sources(planned: PlannedRun, catalog: DataCatalog) -> list[Split]:
-    return [catalog.source(s, planned.fold.source_images) for s in planned.fold.sources]
+    return planned.method(planned.config, source_info(sources))
 
 
 def _forget(folder: RunFolder) -> None:
@@ -280,7 +263,7 @@ def _count_start(folder: RunFolder) -> int:
     """How often this training has been started, this time included."""
     path = folder.path / "starts.log"
     before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    record.write_text(path, "\n".join([*before, _now()]) + "\n")
+    write_text(path, "\n".join([*before, _now()]) + "\n")
     return len(before) + 1
 
 

@@ -23,7 +23,16 @@ from harness.progress import Progress
 from harness.seeds import seed_everything
 from harness.train import cpu_state, make_accelerator, train
 from methods import registry
-from methods.interface import Batch, Method, MethodCard, MethodConfig, Stage
+from methods.interface import (
+    Batch,
+    Method,
+    MethodCard,
+    MethodConfig,
+    SourceInfo,
+    Stage,
+    Transform,
+    Transforms,
+)
 from protocols.errors import UnknownName
 from protocols.types import Image, Split
 
@@ -62,24 +71,16 @@ def make_images(root: Path, size: tuple[int, int] = (64, 32)) -> TrainingImages:
                 PillowImage.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(root / path)
                 images.append(Image(path, pid, i % 2))
         splits.append(Split(domain, "train", tuple(images)))
-    images, labels, domains, info = training_images(root, splits)
-    return TrainingImages(
-        root=root,
-        images=images,
-        labels=torch.tensor(labels),
-        domains=torch.tensor(domains),
-        camids=torch.tensor([i.camid for i in images]),
-        info=info,
-        transforms=None,  # type: ignore[arg-type]  # set by `build`, from the method
-        seed=0,
-        device=torch.device("cpu"),
-    )
+    # `build` sets the transforms, which are the method's
+    plain = Transform(size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    transforms = Transforms(train=plain, eval=plain)
+    return training_images(root, splits, transforms, seed=0, device=torch.device("cpu"))
 
 
 def build(cls: type[Method], config: MethodConfig, data: TrainingImages, seed: int = 0) -> Method:
     """A method with initial weights drawn from `seed`; `data` gets its transforms."""
     seed_everything(seed, "initial weights")
-    method = cls(config, data.info)
+    method = cls(config, SourceInfo(data.num_classes, ("A", "B")))
     data.transforms = method.transforms()
     return method
 

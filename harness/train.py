@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, nn
 
@@ -60,6 +62,11 @@ def make_accelerator(precision: Precision, device: str = "auto") -> Accelerator:
     return accelerator
 
 
+def epoch_units(images: int) -> float:
+    """The work of an epoch: a training pass and a pass that rebuilds memories."""
+    return images * (TRAINING_PASS + EVALUATION_PASS)
+
+
 def train(
     method: Method,
     data: TrainingImages,
@@ -76,113 +83,110 @@ def train(
     found, warnings = checkpoint.load_newest(folder)
     for warning in warnings:
         progress.say(warning)
-    history = list(found.history) if found else []
+    loop = _Loop(method, data, accelerator, folder, progress)
     if found:
+        loop.history = list(found.history)
         method.load_state_dict(found.model)
     for index, stage in enumerate(method.stages()):
-        units = epoch_units(len(data))
         if found and index < found.stage:
-            progress.advance(units * stage.epochs, "going on")
+            progress.advance(epoch_units(len(data)) * stage.epochs, "going on")
             continue
-        resumed = found if found and index == found.stage else None
+        loop.stage(index, stage, found if found and index == found.stage else None)
+    return loop.history
+
+
+@dataclass
+class _Loop:
+    """What stays the same over all stages and epochs of one training."""
+
+    method: Method
+    data: TrainingImages
+    accelerator: Accelerator
+    folder: Path
+    progress: Progress
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def stage(self, index: int, stage: Stage, resumed: Checkpoint | None) -> None:
+        """All epochs of a stage that `resumed` does not hold."""
+        self.data.stage = stage.name
+        optimizer = stage.optimizer()
+        base_lrs = [group["lr"] for group in optimizer.param_groups]
+        step, optimizer = self.accelerator.prepare(_Step(self.method, stage), optimizer)
+        done = resumed.epoch if resumed else 0
         if resumed:
-            progress.advance(units * resumed.epoch, f"going on after epoch {resumed.epoch}")
-        _train_stage(method, stage, index, data, accelerator, folder, history, resumed, progress)
-    return history
+            doing = f"going on after epoch {done}"
+            self.progress.advance(epoch_units(len(self.data)) * done, doing)
+            optimizer.load_state_dict(resumed.training["optimizer"])
+            stage.load_state_dict(_to(resumed.training["stage"], self.accelerator.device))
+        else:
+            seed_everything(self.data.seed, stage.name, "prepare")
+            stage.prepare(self.data)
+        for epoch in range(done + 1, stage.epochs + 1):
+            for group, lr in zip(optimizer.param_groups, base_lrs, strict=True):
+                group["lr"] = lr * stage.lr_factor(epoch)
+            self.history.append(self.epoch(stage, epoch, step, optimizer))
+            self.save(index, epoch, stage, optimizer)
 
+    def epoch(
+        self, stage: Stage, epoch: int, step: nn.Module, optimizer: AcceleratedOptimizer
+    ) -> dict[str, Any]:
+        """One epoch; returns its entry in the history."""
+        started = time.perf_counter()
+        data, progress = self.data, self.progress
+        seed_everything(data.seed, stage.name, epoch)
+        doing = f"{stage.name} {epoch}/{stage.epochs}"
+        stage.begin_epoch(epoch, data)
+        progress.advance(len(data) * EVALUATION_PASS, doing)
+        self.method.train()
+        sums: dict[str, float] = defaultdict(float)
+        batches = images = 0
+        for batch in stage.batches(epoch, data):
+            losses = step(batch)
+            values = {name: float(loss.detach()) for name, loss in losses.items()}
+            _require_finite(values, f"stage {stage.name}, epoch {epoch}, batch {batches + 1}")
+            self.accelerator.backward(torch.stack([v.float() for v in losses.values()]).sum())
+            optimizer.step()
+            optimizer.zero_grad()
+            stage.after_step(batch)
+            batches, images = batches + 1, images + len(batch)
+            for name, value in values.items():
+                sums[name] += value
+            loss = sum(values.values())
+            progress.advance(len(batch) * TRAINING_PASS, f"{doing}, loss {loss:.3f}")
+        # an epoch of the PK sampler is not exactly one pass; an estimate must not drift for it
+        progress.advance((len(data) - images) * TRAINING_PASS, doing)
+        return {
+            "stage": stage.name,
+            "epoch": epoch,
+            "lr_factor": stage.lr_factor(epoch),
+            "losses": {name: value / max(batches, 1) for name, value in sums.items()},
+            "images": images,
+            "seconds": time.perf_counter() - started,
+            "finished_at": time.time(),
+        }
 
-def epoch_units(images: int) -> float:
-    """The work of an epoch: a training pass and a pass that rebuilds memories."""
-    return images * (TRAINING_PASS + EVALUATION_PASS)
-
-
-def _train_stage(
-    method: Method,
-    stage: Stage,
-    index: int,
-    data: TrainingImages,
-    accelerator: Accelerator,
-    folder: Path,
-    history: list[dict[str, Any]],
-    resumed: Checkpoint | None,
-    progress: Progress,
-) -> None:
-    data.stage = stage.name
-    optimizer = stage.optimizer()
-    base_lrs = [group["lr"] for group in optimizer.param_groups]
-    step, optimizer = accelerator.prepare(_Step(method, stage), optimizer)
-    if resumed:
-        optimizer.load_state_dict(resumed.training["optimizer"])
-        stage.load_state_dict(_to(resumed.training["stage"], accelerator.device))
-    else:
-        seed_everything(data.seed, stage.name, "prepare")
-        stage.prepare(data)
-    for epoch in range(resumed.epoch + 1 if resumed else 1, stage.epochs + 1):
-        for group, lr in zip(optimizer.param_groups, base_lrs, strict=True):
-            group["lr"] = lr * stage.lr_factor(epoch)
-        entry = _train_epoch(method, stage, epoch, data, step, optimizer, accelerator, progress)
-        history.append(entry)
-        saved = Checkpoint(
-            stage=index,
-            epoch=epoch,
-            history=history,
-            model=cpu_state(method),
-            training=_to(
-                {"optimizer": optimizer.state_dict(), "stage": stage.state_dict()},
-                torch.device("cpu"),
+    def save(self, index: int, epoch: int, stage: Stage, optimizer: AcceleratedOptimizer) -> None:
+        """Everything the next epoch starts from."""
+        state = {"optimizer": optimizer.state_dict(), "stage": stage.state_dict()}
+        checkpoint.save(
+            self.folder,
+            Checkpoint(
+                stage=index,
+                epoch=epoch,
+                history=self.history,
+                model=cpu_state(self.method),
+                training=_to(state, torch.device("cpu")),
             ),
         )
-        checkpoint.save(folder, saved)
 
 
-def _train_epoch(
-    method: Method,
-    stage: Stage,
-    epoch: int,
-    data: TrainingImages,
-    step: nn.Module,
-    optimizer: Any,
-    accelerator: Accelerator,
-    progress: Progress,
-) -> dict[str, Any]:
-    started = time.perf_counter()
-    seed_everything(data.seed, stage.name, epoch)
-    doing = f"{stage.name} {epoch}/{stage.epochs}"
-    stage.begin_epoch(epoch, data)
-    progress.advance(len(data) * EVALUATION_PASS, doing)
-    method.train()
-    sums: dict[str, float] = defaultdict(float)
-    batches = images = 0
-    for batch in stage.batches(epoch, data):
-        losses = step(batch)
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
-        if not all(math.isfinite(v) for v in values.values()):
-            named = ", ".join(f"{k} = {v}" for k, v in values.items())
-            raise TrainingDiverged(
-                f"Training diverged in stage {stage.name}, epoch {epoch}, batch {batches + 1}: "
-                f"{named}. The checkpoint before it is kept. A lower learning rate or "
-                "--precision fp32 may help."
-            )
-        accelerator.backward(torch.stack([loss.float() for loss in losses.values()]).sum())
-        optimizer.step()
-        optimizer.zero_grad()
-        stage.after_step(batch)
-        batches, images = batches + 1, images + len(batch)
-        for name, value in values.items():
-            sums[name] += value
-        loss = sum(values.values())
-        progress.advance(len(batch) * TRAINING_PASS, f"{doing}, loss {loss:.3f}")
-    # an epoch of the PK sampler is not exactly one pass; an estimate must not drift for it
-    progress.advance((len(data) - images) * TRAINING_PASS, doing)
-    return {
-        "stage": stage.name,
-        "epoch": epoch,
-        "lr_factor": stage.lr_factor(epoch),
-        "losses": {name: value / max(batches, 1) for name, value in sums.items()},
-        "images": images,
-        "seconds": time.perf_counter() - started,
-        "finished_at": time.time(),
-    }
+def _require_finite(losses: dict[str, float], where: str) -> None:
+    if not all(math.isfinite(value) for value in losses.values()):
+        named = ", ".join(f"{name} = {value}" for name, value in losses.items())
+        raise TrainingDiverged(
+            f"Training diverged in {where}: {named}. The checkpoint before it is kept. "
+            "A lower learning rate or --precision fp32 may help."
+        )
 
 
 def cpu_state(method: nn.Module) -> dict[str, Tensor]:

@@ -5,10 +5,12 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from harness.evaluate import evaluate, query_table
+from harness.evaluate import Extractor, evaluate, query_table
 from methods.colour_histogram import ColourHistogram, ColourHistogramConfig
 from methods.interface import Batch, SourceInfo
 from protocols.types import Image, Probe, Split
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def slow(root, probe):
 
 def test_equals_the_definitions(probes):
     root, splits = probes
-    result = evaluate(method(), root, splits, torch.device("cpu"))
+    result = evaluate(Extractor(method(), root, CPU), splits)
     expected = [slow(root, probe) for probe in splits]
     means = [np.mean([ap for ap, _, _ in one]) for one in expected]
     assert result.metrics["mAP"] == pytest.approx(np.mean(means), abs=1e-6)
@@ -85,8 +87,8 @@ class Euclidean(ColourHistogram):
 def test_a_methods_own_score_is_used(probes):
     root, splits = probes
     own = Euclidean(method().config, SourceInfo(0, ()))
-    found = evaluate(own, root, splits, torch.device("cpu"))
-    plain = evaluate(method(), root, splits, torch.device("cpu"))
+    found = evaluate(Extractor(own, root, CPU), splits)
+    plain = evaluate(Extractor(method(), root, CPU), splits)
     # both features have one length, so that both distances give one order
     assert found.metrics["mAP"] == pytest.approx(plain.metrics["mAP"], abs=1e-9)
 
@@ -94,5 +96,5 @@ def test_a_methods_own_score_is_used(probes):
         def score(self, queries, gallery):
             return torch.cdist(queries["features"], gallery["features"])
 
-    worst = evaluate(Worst(method().config, SourceInfo(0, ())), root, splits, torch.device("cpu"))
+    worst = evaluate(Extractor(Worst(method().config, SourceInfo(0, ())), root, CPU), splits)
     assert worst.metrics["mAP"] < plain.metrics["mAP"]

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -69,8 +71,8 @@ def test_few_identities(tmp_path, people):
     """One identity, and an identity with a single image, train without NaN."""
     from PIL import Image as PillowImage
 
+    from harness.data import training_images
     from harness.progress import Progress
-    from harness.testing import TrainingImages, training_images
     from harness.train import make_accelerator, train
     from protocols.types import Image, Split
 
@@ -80,15 +82,11 @@ def test_few_identities(tmp_path, people):
             name = f"{pid}-{i}.png"
             PillowImage.new("RGB", (32, 64), (50 * pid, 90, 20 * i)).save(tmp_path / name)
             images.append(Image(name, pid, i))
-    listed, labels, domains, info = training_images(tmp_path, [Split("A", "train", tuple(images))])
-    few = TrainingImages(
+    transforms = VisionOnly.transforms(SimpleNamespace(config=tiny()))
+    few = training_images(
         tmp_path,
-        listed,
-        torch.tensor(labels),
-        torch.tensor(domains),
-        torch.zeros(len(listed), dtype=torch.long),
-        info,
-        None,  # type: ignore[arg-type]
+        [Split("A", "train", tuple(images))],
+        transforms,
         seed=0,
         device=torch.device("cpu"),
     )
