@@ -9,7 +9,8 @@ from pathlib import Path
 
 from harness.files import write_text
 from protocols.check import STANDIN_FILE, count_differences, verify_images
-from protocols.datasets import Dataset, custom_keys, open_dataset
+from protocols.contents import Contents
+from protocols.datasets import CARDS, Dataset, custom_keys, open_dataset
 from protocols.errors import DataError
 from protocols.fingerprint import fingerprint
 from protocols.types import Probe, SourceImages, Split
@@ -23,6 +24,7 @@ class DataCatalog:
     def __init__(self, root: Path, memory: Path | None = None) -> None:
         self.root = root
         self.memory = memory
+        self.contents = Contents(root)
         self._datasets: dict[str, Dataset] = {}
         self._sources: dict[tuple[str, str], Split] = {}
         self._probes: dict[str, tuple[Probe, ...]] = {}
@@ -81,8 +83,31 @@ class DataCatalog:
 
     def _fingerprint(self, name: tuple[str, ...], splits: Iterable[Split]) -> str:
         if name not in self._fingerprints:
-            self._fingerprints[name] = fingerprint(splits, self.root)
+            self._fingerprints[name] = fingerprint(splits, self.root, self.contents)
         return self._fingerprints[name]
+
+    def _mend(self) -> str:
+        if self.kind == "stand-in":
+            return f"Remove {self.root}; the stand-ins are rendered again."
+        return (
+            "Replace them from the data set's archive; `harness check --data DIR` lists every "
+            "damaged file."
+        )
+
+    def same_folder(self, source: str, target: str) -> bool:
+        """Whether two of the known data sets are one folder, by a link for example."""
+        # CSVs may well lie side by side
+        if source not in CARDS or target not in CARDS:
+            return False
+        return self.dataset(source).root.resolve() == self.dataset(target).root.resolve()
+
+    def common_files(self, source: str, which: SourceImages, target: str) -> list[tuple[str, str]]:
+        """Training images of a source whose very content is in a target: (source's, target's)."""
+        mine = self.contents.digests(i.path for i in self.source(source, which).images)
+        splits = (s for p in self.probes(target) for s in (p.query, p.gallery))
+        tested = self.contents.digests(i.path for s in splits for i in s.images)
+        theirs = {digest: path for path, digest in tested.items()}
+        return [(path, theirs[digest]) for path, digest in mine.items() if digest in theirs]
 
     def verify(self, key: str, digest: str, splits: Sequence[Split]) -> None:
         """Decode every image of some splits once per fingerprint, before time is spent on them.
@@ -99,8 +124,7 @@ class DataCatalog:
             more = f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
             raise DataError(
                 f"{len(bad)} of {len(paths)} images of {key} do not decode:\n{listed}{more}\n"
-                "Replace them from the data set's archive and start the same command again; "
-                "`harness check --data DIR` lists every damaged file."
+                f"{self._mend()} Then start the same command again."
             )
         self._verified.add(digest)
         if mark:

@@ -152,12 +152,16 @@ def main() -> None:
     except SystemExit as stopped:
         # typer turns Ctrl-C into this status before it gets here
         if stopped.code == INTERRUPTED:
-            stderr.print("Stopped. The same command goes on from the last finished epoch.")
+            again = "The same command goes on from the last finished epoch (leave --force out)."
+            stderr.print(f"Stopped. {again}" if "run" in sys.argv[1:2] else "Stopped.")
         raise
     except BrokenPipeError:
         # `harness list | head`: nobody reads on, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        stderr.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -72,18 +72,23 @@ def make_spec(
 ) -> RunSpec:
     """The spec of one training; `fingerprints` of its source splits by data set."""
     values = config.model_dump(mode="json")
-    digests = {str(path): f"sha256:{file_digest(path)}" for path in method.weights_files(config)}
+    files = {p.resolve(): f"sha256:{file_digest(p)}" for p in method.weights_files(config)}
     return RunSpec(
         method=name,
         method_version=method.card.version,
         preset=preset,
-        config={k: digests.get(v, v) if isinstance(v, str) else v for k, v in values.items()},
-        weights=tuple(sorted(digests.values())),
+        config={k: _content(v, files) for k, v in values.items()},
+        weights=tuple(sorted(files.values())),
         sources={source: fingerprints[source] for source in fold.sources},
         source_images=fold.source_images,
         seed=seed,
         precision=precision,
     )
+
+
+def _content(value: Any, files: Mapping[Path, str]) -> Any:
+    """A config value, or the hash of the weights file that it names, however it is spelt."""
+    return files.get(Path(value).expanduser().resolve(), value) if isinstance(value, str) else value
 
 
 def file_digest(path: Path) -> str:
@@ -141,6 +146,9 @@ def _explain(name: str, error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
-        text = problem["msg"][0].lower() + problem["msg"][1:]
-        lines.append(f"Config of {name}: {key}={problem['input']!r}: {text}.")
+        text = problem["msg"].removeprefix("Value error, ")
+        text = text[0].lower() + text[1:]
+        # what is wrong with several keys together has no key of its own
+        where = f"{key}={problem['input']!r}: " if key else ""
+        lines.append(f"Config of {name}: {where}{text}.")
     return "\n".join(lines)

@@ -33,12 +33,22 @@ def decode(path: Path) -> PillowImage.Image:
     """An image file as RGB, whatever its colour mode. Raises DataError naming the file."""
     try:
         with PillowImage.open(path) as image:
-            return image.convert("RGB")
+            return _to_rgb(image)
     except Exception as error:
         raise DataError(
             f"{path} could not be decoded ({error}). Replace the file from the data set's archive; "
             "`harness check --data DIR` lists every damaged one."
         ) from error
+
+
+def _to_rgb(image: PillowImage.Image) -> PillowImage.Image:
+    if image.mode == "F":
+        raise ValueError("it has floating-point pixels, whose range nobody knows")
+    if image.mode.startswith("I"):
+        # Pillow would clip 16 bits to 8, which makes everything white
+        grey = np.asarray(image).astype(np.float64) / 257
+        return PillowImage.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
 
 
 def apply(transform: Transform, image: PillowImage.Image, rng: np.random.Generator) -> Tensor:

@@ -124,8 +124,12 @@ def locked(path: Path, waiting: Callable[[str], None] | None = None) -> Iterator
 
     `waiting` is called once with who holds it, if somebody does.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with full_disk_named(path), path.open("a+", encoding="utf-8") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ReIDError(f"{path} can't be written ({error.strerror or error}).") from error
+    with full_disk_named(path), file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -10,7 +10,6 @@ from harness.catalog import DataCatalog
 from harness.plan import PlannedRun
 from harness.run import Outcome, Settings, missing_targets, run, work
 from harness.screen import ScreenProgress
-from protocols.errors import ReIDError
 
 
 def launch(
@@ -24,14 +23,13 @@ def launch(
 
     `finished` is called after each run. Runs that are complete are not touched.
     """
-    outcomes: list[Outcome] = []
-    pending = []
-    for one in planned:
-        if settings.force or _is_missing(one, catalog, settings, outcomes):
-            pending.append(one)
-    done = len(planned) - len(pending) - len(outcomes)
+    pending = [
+        one for one in planned if settings.force or missing_targets(one, catalog, settings.out)
+    ]
+    done = len(planned) - len(pending)
     if done:
         console.print(f"{done} of {len(planned)} runs are done already.", highlight=False)
+    outcomes: list[Outcome] = []
     total = sum(work(one, catalog, settings) for one in pending)
     with ScreenProgress(console, total, len(pending)) as progress:
         for one in pending:
@@ -42,14 +40,3 @@ def launch(
             outcomes.append(outcome)
             finished(outcome)
     return outcomes
-
-
-def _is_missing(
-    one: PlannedRun, catalog: DataCatalog, settings: Settings, outcomes: list[Outcome]
-) -> bool:
-    """Whether a run has something left to do; a record that can't be read is its failure."""
-    try:
-        return bool(missing_targets(one, catalog, settings.out))
-    except ReIDError as error:
-        outcomes.append(Outcome(one.spec.id, one.title, failures=[f"{one.title}: {error}"]))
-        return False

@@ -48,7 +48,7 @@ def choose(
 ) -> list[Choice]:
     """The methods of those names, each once, configured. Raises ReIDError for what is not there."""
     chosen = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(map(methods.canonical, names)):
         method = methods.load(name)
         config = make_config(name, method, preset, overrides or {})
         chosen.append(Choice(name, method, config, preset))
@@ -70,6 +70,7 @@ def plan(
     """
     folds = protocols.folds(rows)
     _require_data(catalog, folds)
+    _refuse_leaks(catalog, rows)
     planned = []
     for choice in chosen:
         for fold in folds:
@@ -87,6 +88,31 @@ def plan(
                 )
                 planned.append(PlannedRun(spec, fold, choice.method, choice.config))
     return planned
+
+
+def _refuse_leaks(catalog: DataCatalog, rows: Sequence[Protocol]) -> None:
+    """Raise ReIDError if an image that is trained on is tested on, whatever name it goes by.
+
+    Files are compared by content, so a link, a copy or a CSV of one's own is found too. Rows that
+    say themselves what source and target share (`overlap`) are left alone.
+    """
+    for row in rows:
+        if row.overlap:
+            continue
+        for source in row.sources:
+            if catalog.same_folder(source, row.target):
+                raise ReIDError(
+                    f"{row.name}: {source} and {row.target} are one folder on this disk, "
+                    f"{catalog.dataset(row.target).root.resolve()}. Give each its own."
+                )
+            common = catalog.common_files(source, row.source_images, row.target)
+            if common:
+                mine, theirs = common[0]
+                raise ReIDError(
+                    f"{row.name}: {len(common)} images are both trained on and tested on; "
+                    f"{mine} of {source} is {theirs} of {row.target}. "
+                    "A target must hold nothing that was trained on."
+                )
 
 
 def _require_data(catalog: DataCatalog, folds: Sequence[Fold]) -> None:

@@ -12,12 +12,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness.config import RunSpec
+from harness.config import RunSpec, file_digest
 from harness.files import write_text
 from protocols.errors import ReIDError
 
@@ -48,6 +49,7 @@ class RunRecord(_Record):
     `history` holds, per epoch of each stage, the mean of every loss. `source_counts` maps each
     source to its images and identities; `source_notes` is what its reader had to say (which
     version it is, what differs). `seconds` sums over interruptions.
+    `model_sha256` is of `model.safetensors`, None where nothing was trained.
     """
 
     run_id: str
@@ -57,6 +59,7 @@ class RunRecord(_Record):
     source_notes: dict[str, list[str]]
     history: list[dict[str, Any]]
     parameters: dict[str, int]
+    model_sha256: str | None
     seconds: float
     interruptions: int
     environment: dict[str, Any]
@@ -80,6 +83,7 @@ class TargetRecord(_Record):
     cmc: list[float]
     probes: list[dict[str, Any]]
     images: int
+    queries_sha256: str
     seconds: float
     environment: dict[str, Any]
     finished_at: str
@@ -100,6 +104,7 @@ class RunFolder:
         self.run = self.path / "run.json"
         self.lock = self.path / ".lock"
         self.targets = self.path / "targets"
+        self.replaced = self.path / ".replaced"
 
     def target(self, name: str) -> Path:
         """The record of one target."""
@@ -109,16 +114,43 @@ class RunFolder:
         """The per-query results of one target."""
         return self.targets / f"{name}.parquet"
 
+    def set_aside(self) -> None:
+        """Move what is there into `.replaced`, where it stays until its successor is whole."""
+        self.drop_replaced()
+        there = [p for p in self.path.iterdir() if p != self.lock]
+        self.replaced.mkdir()
+        for path in there:
+            path.rename(self.replaced / path.name)
+
+    def drop_replaced(self) -> None:
+        """Forget what `set_aside` has kept."""
+        shutil.rmtree(self.replaced, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written; only while the lock is held."""
+        for left in [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+        if self.run.exists():
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+
     def read_run(self) -> RunRecord | None:
         """The record of the training, None while there is none."""
         return read(self.run, RunRecord) if self.run.exists() else None
 
     def read_target(self, name: str, fingerprint: str | None = None) -> TargetRecord | None:
-        """The record of a target; None while there is none, or if its data have changed since."""
-        path = self.target(name)
-        if not path.exists() or not self.queries(name).exists():
+        """The record of a target; None while there is none, or if its data have changed since.
+
+        A target whose per-query results are not those it was written with has none.
+        """
+        path, queries = self.target(name), self.queries(name)
+        if not path.exists() or not queries.exists():
             return None
         record = read(path, TargetRecord)
+        if file_digest(queries) != record.queries_sha256:
+            return None
         return record if fingerprint in (None, record.fingerprint) else None
 
 

@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from harness import record
 from harness.catalog import DataCatalog
+from harness.config import file_digest
 from harness.data import source_info, training_images
 from harness.environment import environment
 from harness.evaluate import Extractor, evaluate, probe_metrics, query_table
@@ -29,7 +30,6 @@ from harness.record import RunFolder, RunRecord, TargetRecord
 from harness.seeds import seed_everything
 from harness.train import cpu_state, epoch_units, make_accelerator, train
 from methods.interface import Method
-from methods.parts.clip import read_state_dict
 from protocols.errors import ReIDError
 from protocols.types import Split
 
@@ -56,15 +56,30 @@ class Outcome:
 
 
 def missing_targets(planned: PlannedRun, catalog: DataCatalog, out: Path) -> list[str]:
-    """The targets of a planned run that have no record yet, in order."""
+    """The targets of a planned run that have no record yet, in order.
+
+    One whose record can't be read is among them: `run` says what is wrong with it.
+    """
     folder = RunFolder(out, planned.spec.id)
-    if folder.read_run() is None:
+    try:
+        if folder.read_run() is None:
+            return list(planned.fold.targets)
+    except ReIDError:
         return list(planned.fold.targets)
-    return [
-        target
-        for target in planned.fold.targets
-        if folder.read_target(target, catalog.target_fingerprint(target)) is None
-    ]
+    missing = []
+    for target in planned.fold.targets:
+        try:
+            if _is_missing(folder, target, catalog):
+                missing.append(target)
+        except ReIDError:
+            missing.append(target)
+    return missing
+
+
+def _is_missing(folder: RunFolder, target: str, catalog: DataCatalog) -> bool:
+    if not folder.run.exists():
+        return True
+    return folder.read_target(target, catalog.target_fingerprint(target)) is None
 
 
 def work(planned: PlannedRun, catalog: DataCatalog, settings: Settings) -> float:
@@ -96,12 +111,14 @@ def run(
 
     with locked(job.folder.lock, waiting):
         if settings.force:
-            _forget(job.folder)
+            job.folder.set_aside()
         try:
             with _steady(planned.spec.preset):
                 job.compute()
         except Exception as error:
             job.failed(planned.title, error)
+        if settings.force and not job.outcome.failures:
+            job.folder.drop_replaced()
     return job.outcome
 
 
@@ -119,11 +136,12 @@ class _Job:
 
     def compute(self) -> None:
         """What has no record yet; another process may have made some since the plan."""
-        left = missing_targets(self.planned, self.catalog, self.settings.out)
+        self.folder.sweep()
+        trained = self.folder.read_run() is not None
+        left = self.usable_targets()
         if not left:
             return
         accelerator = make_accelerator(self.spec.precision, self.settings.device)
-        trained = self.folder.read_run() is not None
         method = self.trained_method() if trained else self.train(accelerator)
         method.to(accelerator.device)
         for target in left:
@@ -132,6 +150,23 @@ class _Job:
                 self.outcome.computed.append(target)
             except ReIDError as error:
                 self.failed(f"{self.planned.title}, target {target}", error)
+
+    def usable_targets(self) -> list[str]:
+        """Targets without a record whose images all decode; the others have failed already.
+
+        Nothing is trained for targets that can't be tested on.
+        """
+        usable = []
+        for target in self.planned.fold.targets:
+            try:
+                if _is_missing(self.folder, target, self.catalog):
+                    probes = self.catalog.probes(target)
+                    splits = [s for p in probes for s in (p.query, p.gallery)]
+                    self.catalog.verify(target, self.catalog.target_fingerprint(target), splits)
+                    usable.append(target)
+            except ReIDError as error:
+                self.failed(f"{self.planned.title}, target {target}", error)
+        return usable
 
     def failed(self, title: str, error: Exception) -> None:
         """Note a failure in words."""
@@ -176,6 +211,7 @@ class _Job:
             source_notes={s.dataset: self.catalog.notes(s.dataset) for s in self.sources},
             history=history,
             parameters=_parameters(method),
+            model_sha256=file_digest(self.folder.model) if history else None,
             seconds=sum(entry["seconds"] for entry in history),
             interruptions=interruptions,
             environment=environment(),
@@ -184,22 +220,21 @@ class _Job:
 
     def trained_method(self) -> Method:
         """The method with the weights that an earlier process trained."""
-        method = build(self.planned, self.sources)
-        if self.folder.model.exists():
-            method.load_state_dict(read_state_dict(self.folder.model))
-        elif method.stages():
-            raise ReIDError(
-                f"{self.folder.model} is gone, so no further target can be tested with this "
-                "training. --force trains it again."
-            )
+        method, done = build(self.planned, self.sources), self.folder.read_run()
+        wanted, model = done.model_sha256 if done else None, self.folder.model
+        if wanted is not None:
+            if not model.exists() or file_digest(model) != wanted:
+                raise ReIDError(
+                    f"{model} is gone or is not what was saved, so no further target can be "
+                    "tested with this training. --force trains it again."
+                )
+            method.load_state_dict(load_file(model))
         return method
 
     def evaluate(self, method: Method, target: str, device: torch.device) -> None:
         """Test on one target and leave its TargetRecord and its queries."""
         catalog, folder = self.catalog, self.folder
         probes = catalog.probes(target)
-        digest = catalog.target_fingerprint(target)
-        catalog.verify(target, digest, [s for p in probes for s in (p.query, p.gallery)])
         extractor = Extractor(
             method, catalog.root, device, self.settings.loader_workers, self.progress
         )
@@ -210,13 +245,14 @@ class _Job:
             run_id=self.spec.id,
             target=target,
             target_version=catalog.dataset(target).version,
-            fingerprint=digest,
+            fingerprint=catalog.target_fingerprint(target),
             data=catalog.kind,
             notes=catalog.notes(target),
             metrics=result.metrics,
             cmc=result.cmc,
             probes=[{"name": p.name, **probe_metrics(r)} for p, r in result.probes],
             images=result.images,
+            queries_sha256=file_digest(folder.queries(target)),
             seconds=result.seconds,
             environment=environment(),
             finished_at=_now(),
@@ -246,17 +282,6 @@ def build(planned: PlannedRun, sources: Sequence[Split]) -> Method:
     """The untrained method of a run; its initial weights come from the run's seed."""
     seed_everything(planned.spec.seed, "initial weights")
     return planned.method(planned.config, source_info(sources))
-
-
-def _forget(folder: RunFolder) -> None:
-    """Everything but the lock that is held."""
-    for path in folder.path.iterdir():
-        if path == folder.lock:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _count_start(folder: RunFolder) -> int:

@@ -109,7 +109,7 @@ def show_table(console: Console, table: Table) -> None:
     """A result table, sections divided by lines, notes under it."""
     grid = RichTable(box=box.SIMPLE_HEAD, title=escape(table.title), title_justify="left")
     for i, cell in enumerate(table.header):
-        grid.add_column(escape(cell), justify="right" if i else "left", no_wrap=i == 0)
+        grid.add_column(escape(cell), justify="right" if i else "left", no_wrap=True)
     for section in table.sections:
         grid.add_row(f"[bold]{escape(section.title)}[/bold]")
         for line in section.lines:

@@ -135,7 +135,7 @@ def _mirror(store: Store, training: mirror.Training, out: Path, result: SyncResu
         result.problems.append(f"{name} was computed again while it was mirrored: sync once more.")
         return False
     except Refused as error:
-        result.problems.append(f"{name} was refused by MLflow: {_safe(str(error))}")
+        result.problems.append(f"{name} was refused by MLflow: {safe(str(error))}")
         return False
     result.mirrored += made
     result.unchanged += len(training.digests) - len(made)
@@ -161,7 +161,7 @@ class _Marker:
     def save(self, mirrored: dict[str, str]) -> None:
         """Remember these besides those before."""
         self.keys |= mirrored
-        value = {"uri": _safe(self.uri), "store": self._store(), "mirrored": self.keys}
+        value = {"uri": safe(self.uri), "store": self._store(), "mirrored": self.keys}
         write_json(self.path, value)
 
     def _store(self) -> str:
@@ -177,7 +177,7 @@ def ui_command(out: Path, uri: str, port: int = PORT) -> list[str]:
     uri = _absolute(uri)
     artifacts = _artifacts(out.absolute(), uri)
     if uri == OFF or artifacts is None:
-        raise ReIDError(f"--tracking {_safe(uri)} is no database: there are no pages to serve.")
+        raise ReIDError(f"--tracking {safe(uri)} is no database: there are no pages to serve.")
     database = _database(uri)
     if database and not database.exists():
         raise ReIDError(
@@ -197,7 +197,7 @@ def ui(out: Path, uri: str, port: int = PORT, say: Callable[[str], None] = print
     Raises ReIDError if there is no database yet or the port is taken.
     """
     if uri.startswith(("http:", "https:")):
-        say(f"{_safe(uri)} is a server already: open it in a browser.")
+        say(f"{safe(uri)} is a server already: open it in a browser.")
         return 0
     command = ui_command(out, uri, port)
     with socket.socket() as probe:
@@ -268,9 +268,9 @@ def _unavailable(out: Path, uri: str, reason: str) -> TrackingUnavailable:
     short = (system.group(1) or system.group(2)) if system else _first_line(reason)
     kind = "tracking server" if _artifacts(out, uri) is None else "tracking database"
     trouble = "is not reachable" if away else "can't be used"
-    where = "" if uri == default_uri(out) else f" --tracking {shlex.quote(_safe(uri))}"
+    where = "" if uri == default_uri(out) else f" --tracking {shlex.quote(safe(uri))}"
     return TrackingUnavailable(
-        f"The {kind} {_safe(uri)} {trouble} ({_safe(short)}). The records in {out} are complete; "
+        f"The {kind} {safe(uri)} {trouble} ({safe(short)}). The records in {out} are complete; "
         f"`harness sync --out {shlex.quote(str(out))}{where}` brings it up to date."
     )
 
@@ -280,7 +280,7 @@ def _first_line(text: str) -> str:
     return line if len(line) <= 300 else f"{line[:300]} ..."
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """`text` without the user names and passwords of its URIs."""
     text = re.sub(r"(?<=://)[^/\s]*@", "***@", text)
     return re.sub(r"(?i)([?&](?:password|token)=)[^&\s]*", r"\1***", text)

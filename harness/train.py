@@ -117,6 +117,8 @@ class _Loop:
             doing = f"going on after epoch {done}"
             self.progress.advance(epoch_units(len(self.data)) * done, doing)
             optimizer.load_state_dict(resumed.training["optimizer"])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(resumed.training["scaler"])
             stage.load_state_dict(_to(resumed.training["stage"], self.accelerator.device))
         else:
             seed_everything(self.data.seed, stage.name, "prepare")
@@ -168,6 +170,8 @@ class _Loop:
     def save(self, index: int, epoch: int, stage: Stage, optimizer: AcceleratedOptimizer) -> None:
         """Everything the next epoch starts from."""
         state = {"optimizer": optimizer.state_dict(), "stage": stage.state_dict()}
+        if self.accelerator.scaler is not None:
+            state["scaler"] = self.accelerator.scaler.state_dict()
         checkpoint.save(
             self.folder,
             Checkpoint(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
 from methods.cards import CARDS
@@ -19,9 +19,15 @@ from methods.interface import Batch, Method, MethodConfig, SourceInfo, Transform
 class ColourHistogramConfig(MethodConfig):
     """`bins` per channel (hue, saturation, value) in each of `stripes` equal horizontal bands."""
 
-    image_size: tuple[int, int] = (128, 64)
+    image_size: tuple[PositiveInt, PositiveInt] = (128, 64)
     stripes: int = Field(default=6, ge=1)
-    bins: tuple[int, int, int] = (8, 4, 4)
+    bins: tuple[PositiveInt, PositiveInt, PositiveInt] = (8, 4, 4)
+
+    @model_validator(mode="after")
+    def _stripes_have_rows(self) -> ColourHistogramConfig:
+        if self.stripes > self.image_size[0]:
+            raise ValueError(f"stripes={self.stripes} is more than the image has rows")
+        return self
 
 
 class ColourHistogram(Method):

@@ -37,7 +37,9 @@ __all__ = [
 class MethodConfig(BaseModel):
     """Base of every method's config: frozen, typed, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,11 @@ def locations() -> dict[str, str]:
     return dict(sorted({**found, **BUILT_IN}.items()))
 
 
+def canonical(name: str) -> str:
+    """The registered name of a method, also where it was asked for as `package.module:Class`."""
+    return next((known for known, location in locations().items() if location == name), name)
+
+
 def load(name: str) -> type[Method]:
     """The class of a method, by name or by `package.module:Class`.
 
@@ -62,6 +67,8 @@ def _entry_points() -> tuple[EntryPoint, ...]:
 
 def _import(location: str) -> object:
     module_name, _, attribute = location.partition(":")
+    if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
+        raise ReIDError(f"Method {location!r}: expected package.module:Class.")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -72,6 +79,11 @@ def _import(location: str) -> object:
                 "Is its package installed in this environment, or its folder on PYTHONPATH?"
             ) from error
         raise ReIDError(f"Method {location!r} needs a package that is missing: {error}.") from error
+    except Exception as error:
+        raise ReIDError(
+            f"Method {location!r}: importing {module_name} fails with "
+            f"{type(error).__name__}: {error}"
+        ) from error
     try:
         return getattr(module, attribute)
     except AttributeError:

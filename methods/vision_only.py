@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -66,6 +66,12 @@ class VisionOnlyConfig(ClipConfig):
     memory_momentum: float = Field(default=0.2, ge=0, le=1, description="gamma of Eq. 3")
     flip: float = Field(default=0.5, ge=0, le=1)
     random_crop_erase: bool = False
+
+    @model_validator(mode="after")
+    def _more_than_one_image(self) -> VisionOnlyConfig:
+        if self.identities * self.instances < 2:
+            raise ValueError("identities x instances must be 2 or more: a BN neck needs a batch")
+        return self
 
     def smoothing(self) -> float:
         """The label smoothing of L_id, by `fidelity` unless set."""

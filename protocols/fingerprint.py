@@ -7,26 +7,25 @@ import posixpath
 from collections.abc import Iterable
 from pathlib import Path
 
-from protocols.errors import DataError
+from protocols.contents import Contents
 from protocols.types import Split
 
 
-def fingerprint(splits: Iterable[Split], data_root: Path) -> str:
-    """16 hex digits of the sha256 over every image's split, path, size in bytes, pid and camid.
+def fingerprint(splits: Iterable[Split], data_root: Path, contents: Contents | None = None) -> str:
+    """16 hex digits of the sha256 over every image's split, name, content, pid and camid.
 
-    Contents are not read (`protocols.check` does that): a file that was exchanged for another of
-    the same size and name goes unseen. Raises DataError for a file that is gone or empty.
+    `contents` remembers what it has read. Raises DataError for a file that is gone or empty.
     """
     splits = list(splits)
+    contents = contents or Contents(data_root, remember=False)
+    digests = contents.digests(i.path for split in splits for i in split.images)
     shared = _shared_folders(splits)
-    sizes: dict[str, int] = {}  # an image is often in several probe splits; ask the disk once
-    lines = []
-    for split in splits:
-        for path, pid, camid in split.images:
-            if path not in sizes:
-                sizes[path] = _size(data_root / path)
-            name = path[len(shared[split.dataset]) :]
-            lines.append(f"{split.dataset}\t{split.name}\t{name}\t{sizes[path]}\t{pid}\t{camid}\n")
+    lines = [
+        f"{split.dataset}\t{split.name}\t{path[len(shared[split.dataset]) :]}"
+        f"\t{digests[path]}\t{pid}\t{camid}\n"
+        for split in splits
+        for path, pid, camid in split.images
+    ]
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:16]
 
 
@@ -37,21 +36,6 @@ def _shared_folders(splits: Iterable[Split]) -> dict[str, str]:
     """
     folders: dict[str, list[str]] = {}
     for split in splits:
-        folders.setdefault(split.dataset, []).extend(
-            posixpath.dirname(i.path) for i in split.images
-        )
-    return {key: posixpath.commonpath(paths) for key, paths in folders.items() if paths}
-
-
-def _size(path: Path) -> int:
-    """Size in bytes of a file that must be there and hold something."""
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise DataError(
-            f"{path} was listed but can not be read ({error.strerror}). "
-            "Copy it again, or see what is missing with `harness check`."
-        ) from error
-    if size == 0:
-        raise DataError(f"{path} is empty (0 bytes): the copy broke off. Copy it again.")
-    return size
+        names = (posixpath.dirname(image.path) for image in split.images)
+        folders.setdefault(split.dataset, []).extend(names)
+    return {key: posixpath.commonpath(names) for key, names in folders.items() if names}

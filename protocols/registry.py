@@ -82,7 +82,7 @@ def select(text: str, extra: Iterable[str] = ()) -> list[Protocol]:
     extra = tuple(extra)
     by_lower = {g.lower(): rows for g, rows in groups().items()}
     chosen: dict[str, Protocol] = {}
-    for item in text.split(","):
+    for item in text.strip().removesuffix(",").split(","):
         rows = by_lower.get(_compact(item).lower())
         for protocol in [_BY_NAME[r] for r in rows] if rows else [get(item, extra)]:
             chosen.setdefault(protocol.name, protocol)

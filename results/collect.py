@@ -39,7 +39,9 @@ def rows(out: Path, run_ids: Collection[str] | None = None) -> tuple[list[Row], 
         except ReIDError as error:
             problems.append(str(error))
             continue
-        if run is not None:
+        if run is not None and run.run_id != folder.run_id:
+            problems.append(f"{folder.path} is a copy of run {run.run_id}; it is left out.")
+        elif run is not None:
             for result in _targets(folder, problems):
                 found.append(Row(_protocol(run, result), run, result))
     return found, problems

@@ -54,11 +54,14 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-def build(protocols: Sequence[Protocol], rows: Sequence[Row], title: str) -> Table:
+def build(
+    protocols: Sequence[Protocol], rows: Sequence[Row], title: str, said: Sequence[str] = ()
+) -> Table:
     """The table of some protocols from finished rows; a cell without a row is a dash.
 
     Cells are per cent: mAP and Rank-1 per method, as mean, or mean and sample standard deviation
-    over seeds where there are several.
+    over seeds where there are several. Methods stand in the order of `rows`. `said` are notes on
+    how the rows came to be.
     """
     methods = list(dict.fromkeys(row.run.spec.method for row in rows))
     cells: Cells = {}
@@ -85,7 +88,7 @@ def build(protocols: Sequence[Protocol], rows: Sequence[Row], title: str) -> Tab
         header=header,
         sections=sections,
         mean=_mean_line(protocols, methods, cells),
-        notes=_notes(protocols, rows, seeds),
+        notes=[*_notes(protocols, rows, seeds), *said],
     )
 
 
@@ -133,6 +136,16 @@ def _notes(protocols: Sequence[Protocol], rows: Sequence[Row], seeds: set[int]) 
     presets = sorted({row.run.spec.preset for row in rows})
     if presets:
         notes.append("Preset: " + ", ".join(presets) + ".")
+    notes += [
+        f"{method}: fidelity {value}."
+        for method, value in sorted(
+            {
+                (row.run.spec.method, str(row.run.spec.config["fidelity"]))
+                for row in rows
+                if "fidelity" in row.run.spec.config
+            }
+        )
+    ]
     if any(row.target.data == "stand-in" for row in rows):
         notes.append(STANDIN_NOTE)
     probes = sorted({(r.target.target, len(r.target.probes)) for r in rows})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shlex
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,13 +20,13 @@ from harness.launch import launch
 from harness.plan import PlannedRun, choose, plan
 from harness.run import Outcome, Settings
 from harness.screen import duration, show_table
-from harness.tracking import TrackingUnavailable, default_uri, sync
+from harness.tracking import TrackingUnavailable, default_uri, safe, sync
 from protocols.datasets.folders import require_data_root
 from protocols.errors import ReIDError, UnknownName
 from protocols.registry import select
 from protocols.types import Protocol
 from results import tables
-from results.collect import Row, rows
+from results.collect import rows
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def run_command(request: RunRequest, console: Console) -> int:
     mirror = _Mirror(request, console)
     outcomes = launch(planned, catalog, settings, console, mirror.one)
     mirror.all(planned)
-    problems = _show(planned, selected, request, console)
+    problems = _show(planned, selected, catalog, request, console)
     return _close(request, outcomes, problems, console, time.monotonic() - started)
 
 
@@ -122,23 +124,47 @@ class _Mirror:
 def _show(
     planned: Sequence[PlannedRun],
     selected: Sequence[Protocol],
+    catalog: DataCatalog,
     request: RunRequest,
     console: Console,
 ) -> list[str]:
     """Print the table of what was asked for and keep it as Markdown; returns what can't be read."""
+    order = {one.spec.id: i for i, one in enumerate(planned)}
+    found, problems = rows(request.out, order)
     wanted = {(one.spec.id, target) for one in planned for target in one.fold.targets}
-    found, problems = rows(request.out, {one.spec.id for one in planned})
-    mine: list[Row] = [r for r in found if (r.run.run_id, r.target.target) in wanted]
+    mine = [
+        row
+        for row in sorted(found, key=lambda row: order[row.run.run_id])
+        if (row.run.run_id, row.target.target) in wanted
+        # a number of data that have changed since is nobody's
+        and row.target.fingerprint == catalog.target_fingerprint(row.target.target)
+    ]
     if not mine:
         return problems
-    title = f"{', '.join(request.methods)} on {request.protocol}"
-    table = tables.build(selected, mine, title)
+    names = ", ".join(dict.fromkeys(one.spec.method for one in planned))
+    table = tables.build(selected, mine, f"{names} on {request.protocol}", _said(planned, request))
     show_table(console, table)
-    name = "".join(c if c.isalnum() or c in "+-." else "_" for c in title)[:120]
-    path = request.out / "tables" / f"{name}.md"
+    path = request.out / "tables" / f"{_file_name(names, planned, selected)}.md"
     write_text(path, tables.to_markdown(table))
-    console.print(f"\nTable:   {path}", highlight=False, soft_wrap=True)
+    console.print(f"\nTable:   {escape(str(path))}", highlight=False, soft_wrap=True)
     return problems
+
+
+def _said(planned: Sequence[PlannedRun], request: RunRequest) -> list[str]:
+    """What a reader of the table must know of how it was asked for."""
+    changed = [f"Changed from the preset: {', '.join(request.overrides)}."]
+    precisions = ", ".join(sorted({one.spec.precision for one in planned}))
+    seeds = ", ".join(str(seed) for seed in request.seeds)
+    ids = ", ".join(dict.fromkeys(one.spec.id for one in planned))
+    return [*(changed if request.overrides else []), f"{precisions}; seeds {seeds}; runs {ids}."]
+
+
+def _file_name(names: str, planned: Sequence[PlannedRun], selected: Sequence[Protocol]) -> str:
+    """One name for the same runs and rows, however they were typed; another for any others."""
+    content = [one.spec.id for one in planned] + [protocol.name for protocol in selected]
+    digest = hashlib.sha256("\n".join(content).encode()).hexdigest()[:8]
+    readable = "".join(c if c.isalnum() or c in "+-" else "_" for c in names)[:80]
+    return f"{readable}-{digest}"
 
 
 def _close(
@@ -150,16 +176,18 @@ def _close(
 ) -> int:
     trained = sum(o.trained for o in outcomes)
     computed = sum(len(o.computed) for o in outcomes)
-    uri = "" if request.tracking is None else f" --tracking {request.tracking}"
-    console.print(f"Records: {request.out}", highlight=False, soft_wrap=True)
+    out = str(request.out)
+    console.print(f"Records: {escape(out)}", highlight=False, soft_wrap=True)
     if request.tracking != "off":
-        command = f"harness ui --out {request.out}{uri}"
-        console.print(f"MLflow:  {command}", highlight=False, soft_wrap=True)
+        uri = f" --tracking {shlex.quote(safe(request.tracking))}" if request.tracking else ""
+        command = f"harness ui --out {shlex.quote(out)}{uri}"
+        console.print(f"MLflow:  {escape(command)}", highlight=False, soft_wrap=True)
     console.print(
         f"{trained} trainings and {computed} tests computed in {duration(seconds)}.",
         highlight=False,
     )
-    failures = list(dict.fromkeys([*(f for o in outcomes for f in o.failures), *problems]))
+    failures = list(dict.fromkeys(f for o in outcomes for f in o.failures))
+    failures += [p for p in problems if not any(p in failure for failure in failures)]
     if not failures:
         return 0
     console.print(f"\n[bold red]{len(failures)} failed[/bold red]; everything else is kept:")

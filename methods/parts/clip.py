@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 TINY = "tiny"
 """The backbone whose weights ship with the package (methods/parts/tiny_clip)."""
+SHIPPED = "shipped"
+"""The tiny backbone's weights."""
 RANDOM = "random"
 """Weights that are drawn from the run's seed."""
 
@@ -45,10 +48,19 @@ class ClipConfig(MethodConfig):
     backbone: str = "ViT-B-16"
     weights: str = "openai"
     quick_gelu: bool = True
-    image_size: tuple[int, int] = (256, 128)
+    image_size: tuple[PositiveInt, PositiveInt] = (256, 128)
+
+    @model_validator(mode="after")
+    def _tiny_is_what_ships(self) -> ClipConfig:
+        if self.backbone == TINY and (self.weights != SHIPPED or not self.quick_gelu):
+            raise ValueError(
+                "backbone=tiny has weights=shipped and quick_gelu=true only; "
+                "choose another backbone, or --preset paper"
+            )
+        return self
 
 
-TINY_PRESET: Mapping[str, Any] = {"backbone": TINY, "weights": "shipped", "image_size": (96, 48)}
+TINY_PRESET: Mapping[str, Any] = {"backbone": TINY, "weights": SHIPPED, "image_size": (96, 48)}
 """The `tiny` preset of a CLIP method: weights that ship with the package, small images."""
 
 
@@ -68,7 +80,7 @@ def weights_files(config: ClipConfig) -> list[Path]:
         raise UnknownName("CLIP backbone", config.backbone, [TINY, *open_clip.list_models()])
     if config.weights == RANDOM:
         return []
-    path = Path(config.weights)
+    path = Path(config.weights).expanduser()
     if path.is_file():
         return [path]
     if path.suffix or "/" in config.weights:

@@ -7,6 +7,8 @@ wins.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import multiprocessing
 import os
@@ -15,10 +17,11 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from protocols.cache import cache_folder
 from protocols.errors import DataError, UnknownName
 from protocols.standin import DEFAULT_KEYS, SEED, VERSION
 from protocols.standin.captions import caption, part_captions
@@ -29,14 +32,6 @@ from protocols.standin.render import render, stream
 STALE_SECONDS = 3600.0  # a temporary folder this old was left by a process that was killed
 
 WORDS = 7  # the stream for the wording of captions
-
-
-def cache_folder() -> Path:
-    """`$HARNESS_CACHE`, or `dg-reid-harness` under `$XDG_CACHE_HOME` or `~/.cache`."""
-    if own := os.environ.get("HARNESS_CACHE"):
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "dg-reid-harness"
 
 
 def data_root(
@@ -57,7 +52,10 @@ def data_root(
         about = {"what": "rendered people, no photographs", "version": VERSION, "seed": seed}
         _write_once(root / "STANDIN.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
         for key in keys:
-            _make(root, key, seed)
+            if not _is_whole(root, key):
+                # one process at a time: what another is about to finish must not be removed
+                with _locked(root.with_name(f".{root.name}.lock")):
+                    _make(root, key, seed)
     except OSError as error:
         raise DataError(
             f"Cannot write the stand-in data to {root}: {error.strerror or error}. "
@@ -83,8 +81,11 @@ def truth(root: Path, key: str) -> dict[str, dict[str, Any]]:
 
 def _make(root: Path, key: str, seed: int) -> None:
     layout = LAYOUTS[key](seed)
-    if (root / layout.folder).is_dir():
+    if _is_whole(root, key):
         return
+    # what a cleaner of caches or a full disk has left is no data set
+    shutil.rmtree(root / layout.folder, ignore_errors=True)
+    (root / "annotations" / f"{key}.json").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".making-{key}-", dir=root) as name:
         scratch = Path(name)
         for folder in sorted({Path(s.path).parent for s in layout.shots}):
@@ -92,12 +93,42 @@ def _make(root: Path, key: str, seed: int) -> None:
         notes = _draw_all(layout, key, seed, scratch)
         for path, text in layout.texts.items():
             (scratch / path).write_text(text, "utf-8")
+        sizes = {
+            str(path.relative_to(scratch)): path.stat().st_size
+            for path in sorted((scratch / layout.folder).rglob("*"))
+            if path.is_file()
+        }
         _write_once(root / "annotations" / f"{key}.json", _compact(notes))
+        _sizes_file(root, key).unlink(missing_ok=True)
+        _write_once(_sizes_file(root, key), _compact(sizes))
         try:
             (scratch / layout.folder).rename(root / layout.folder)
         except OSError:
             if not (root / layout.folder).is_dir():  # else another process was first
                 raise
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the system releases when this process dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _sizes_file(root: Path, key: str) -> Path:
+    return root / "annotations" / f"{key}.sizes.json"
+
+
+def _is_whole(root: Path, key: str) -> bool:
+    """Whether every file that was made is there, with its size, and its annotations are."""
+    try:
+        sizes = json.loads(_sizes_file(root, key).read_text("utf-8"))
+        return (root / "annotations" / f"{key}.json").is_file() and all(
+            (root / path).stat().st_size == size for path, size in sizes.items()
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def _draw_all(layout: Layout, key: str, seed: int, scratch: Path) -> dict[str, dict[str, Any]]:
@@ -169,7 +200,7 @@ def _options(path: str, quality: int) -> dict[str, Any]:
     return {"compress_level": 1} if path.endswith(".png") else {}
 
 
-def _compact(notes: dict[str, dict[str, Any]]) -> str:
+def _compact(notes: Mapping[str, Any]) -> str:
     return json.dumps(notes, sort_keys=True, separators=(",", ":"))
 
 

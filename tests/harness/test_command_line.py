@@ -158,7 +158,7 @@ def test_ctrl_c_says_how_to_go_on(standins, tmp_path):
     assert "Traceback" not in errors
 
 
-def test_force_computes_again(harness, tmp_path):
+def test_force_computes_again_and_keeps_the_old_until_then(harness, tmp_path, monkeypatch):
     run = ("run", "--method", "colour-histogram", "--protocol", "MA->C3", "--out", tmp_path,
            "--tracking", "off")  # fmt: skip
     harness(*run)
@@ -167,6 +167,29 @@ def test_force_computes_again(harness, tmp_path):
     assert status == 0
     assert "1 trainings and 1 tests computed" in printed
     assert metrics(tmp_path) == first
+    assert not list(tmp_path.glob("*/.replaced"))
+
+    def stops(*arguments):
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr("harness.run.evaluate", stops)
+    assert harness(*run, "--force")[0] == 1
+    (kept,) = tmp_path.glob("*/.replaced/targets/C3.json")
+    assert json.loads(kept.read_text())["metrics"] == next(iter(first.values()))
+
+
+def test_a_damaged_model_is_not_tested_with(harness, tmp_path):
+    run = ("run", "--method", "vision-only", "--out", tmp_path, *FAST, "--set", "epochs=1")
+    harness(*run, "--protocol", "C3->D")
+    (model,) = tmp_path.glob("*/model.safetensors")
+    content = bytearray(model.read_bytes())
+    content[-1000] ^= 1
+    model.write_bytes(content)
+    status, printed = harness(*run, "--protocol", "C3->D,C3->MA")
+    assert status == 1
+    assert "is gone or is not what was saved" in printed
+    assert [name.split("/")[1] for name in records(tmp_path)] == ["D"]
+    assert harness(*run, "--protocol", "C3->D,C3->MA", "--force")[0] == 0
 
 
 def copy_of(standins, tmp_path):
@@ -189,6 +212,49 @@ def test_a_damaged_target_fails_alone(harness, standins, tmp_path):
     status, printed = harness(*run)
     assert status == 0
     assert "0 trainings and 1 tests computed" in printed
+
+
+def test_a_number_of_data_that_have_changed_is_not_shown(harness, standins, tmp_path):
+    root = copy_of(standins, tmp_path)
+    run = ("run", "--method", "colour-histogram", "--protocol", "MA->C3", "--data", root,
+           "--preset", "tiny", "--out", tmp_path / "runs", "--tracking", "off")  # fmt: skip
+    harness(*run)
+    (first,) = metrics(tmp_path / "runs").values()
+    victim = sorted((root / "cuhk03-np" / "detected" / "query").glob("*.png"))[0]
+    good = victim.read_bytes()
+    victim.write_bytes(b"no image any more")
+    status, printed = harness(*run)
+    assert status == 1
+    assert victim.name in printed
+    assert f"{100 * first['mAP']:.1f}" not in printed
+    # an image of the same size in bytes is another image all the same
+    other = bytearray(good)
+    other[60] ^= 1
+    victim.write_bytes(good)
+    assert "0 trainings and 0 tests computed" in harness(*run)[1]
+
+
+def test_what_was_trained_on_is_not_tested_on_under_another_name(harness, standins, tmp_path):
+    root = copy_of(standins, tmp_path)
+    run = ("run", "--method", "colour-histogram", "--data", root, "--preset", "tiny",
+           "--out", tmp_path / "runs", "--tracking", "off", "--protocol")  # fmt: skip
+    folder = root / "Market-1501-v15.09.15" / "bounding_box_train"
+    files = sorted(folder.glob("*.jpg"))
+    lines = ["path,pid,camid,split"]
+    for i, path in enumerate(files[:40]):
+        pid, camera = int(path.name[:4]), int(path.name[6]) - 1
+        lines.append(f"{path.relative_to(root)},{pid},{camera},{'query' if i % 2 else 'gallery'}")
+    (root / "Mine.csv").write_text("\n".join(lines) + "\n")
+    status, printed = harness(*run, "MA->Mine")
+    assert status == 1
+    assert "both trained on and tested on" in printed
+    # one folder under two names
+    shutil.rmtree(root / "DukeMTMC-reID")
+    (root / "DukeMTMC-reID").symlink_to(root / "Market-1501-v15.09.15")
+    status, printed = harness(*run, "MA->D")
+    assert status == 1
+    assert "one folder on this disk" in printed
+    assert not list((tmp_path / "runs").glob("*/run.json"))
 
 
 def test_a_half_copied_data_set(harness, standins, tmp_path):
@@ -218,6 +284,14 @@ def test_a_half_copied_data_set(harness, standins, tmp_path):
         (("--method", "no.such.module:Class", "--protocol", "all"), "no.such.module"),
         (("--method", "methods.clip_zero_shot:Batch", "--protocol", "all"), "is not a subclass"),
         (("--method", "vision-only", "--protocol", "all", "--precision", "fp8"), "fp16"),
+        (
+            ("--method", "vision-only", "--protocol", "all", "--set", "weights=x.pt"),
+            "backbone=tiny",
+        ),
+        (("--method", "vision-only", "--protocol", "all", "--set", "lr=1e400"), "lr=inf"),
+        (("--method", "colour-histogram", "--protocol", "all", "--set", "bins=[0,4,4]"), "bins"),
+        (("--method", "colour-histogram", "--protocol", "all", "--set", "stripes=999"), "stripes"),
+        (("--method", ":Foo", "--protocol", "all"), "package.module:Class"),
         (("--method", "vision-only", "--protcol", "all"), "--protocol"),
         (("--method", "vision-only", "--protocol", "P1"), "stand-ins are MA, D, MS, C3"),
     ],

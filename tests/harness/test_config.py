@@ -51,6 +51,15 @@ def test_a_weights_file_is_told_by_its_content_not_its_path(tmp_path):
     assert str(tmp_path) not in specs[0].model_dump_json()
 
 
+def test_a_weights_file_is_the_same_however_it_is_spelt(tmp_path, monkeypatch):
+    (tmp_path / "w.pt").write_bytes(b"weights")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    spellings = ("w.pt", "./w.pt", str(tmp_path / "w.pt"), f"{tmp_path}//w.pt", "~/w.pt")
+    ids = {spec(VisionOnlyConfig(weights=text), preset="paper").id for text in spellings}
+    assert len(ids) == 1
+
+
 def test_a_spec_survives_json():
     one = spec(sources=("MA", "D", "C3"))
     again = type(one).model_validate_json(one.model_dump_json())

@@ -25,6 +25,19 @@ def test_any_colour_mode_becomes_rgb(tmp_path, mode):
     assert (image.mode, image.size) == ("RGB", (8, 16))
 
 
+def test_sixteen_bits_keep_their_greys(tmp_path):
+    grey = (np.arange(128, dtype=np.uint16) * 500).reshape(16, 8)
+    PillowImage.fromarray(grey).save(tmp_path / "a.png")
+    found = np.asarray(decode(tmp_path / "a.png"))[:, :, 0]
+    assert np.abs(found.astype(float) - grey / 257).max() <= 0.5
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    PillowImage.new("F", (8, 16), 0.5).save(tmp_path / "a.tiff")
+    with pytest.raises(DataError, match="floating-point"):
+        decode(tmp_path / "a.tiff")
+
+
 @pytest.mark.parametrize("content", [b"", b"this is no image", b"\xff\xd8\xff\xe0 cut"])
 def test_what_is_no_image_is_named(tmp_path, content):
     (tmp_path / "bad.jpg").write_bytes(content)

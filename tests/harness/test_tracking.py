@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from harness import mirror, mlflow_store, record, tracking
-from harness.config import RunSpec
+from harness.config import RunSpec, file_digest
 from harness.record import RunFolder, RunRecord, TargetRecord
 from harness.tracking import TrackingUnavailable, default_uri, sync
 from protocols.errors import ReIDError
@@ -71,6 +71,7 @@ def make_training(
         source_notes={"MA": ["version stand-in", "drawn, not photographed"]},
         history=history,
         parameters={"all": 1234, "trainable": 1000},
+        model_sha256=None,
         seconds=2.0 * epochs,
         interruptions=1,
         environment=ENVIRONMENT,
@@ -95,6 +96,7 @@ def make_target(folder: RunFolder, name: str, *, mean_ap: float = 0.25) -> None:
         cmc=[0.5, 0.75],
         probes=[{"name": "0", **METRICS}],
         images=80,
+        queries_sha256=file_digest(folder.queries(name)),
         seconds=3.0,
         environment=ENVIRONMENT,
         finished_at=FINISHED,

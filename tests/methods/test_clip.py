@@ -99,7 +99,7 @@ def test_which_files_hold_the_weights(tmp_path, monkeypatch):
     path.touch()
     assert weights_files(ClipConfig(weights=str(path))) == [path]
     assert weights_files(ClipConfig(weights="random")) == []
-    assert weights_files(ClipConfig(backbone="tiny"))[0].suffix == ".safetensors"
+    assert weights_files(ClipConfig(backbone="tiny", weights="shipped"))[0].suffix == ".safetensors"
     asked = []
 
     def fetch(config):

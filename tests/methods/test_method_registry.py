@@ -47,6 +47,19 @@ def test_messages(name, message):
         registry.load(name)
 
 
+def test_a_module_that_is_broken_is_told(tmp_path, monkeypatch):
+    (tmp_path / "broken_module.py").write_text("def (:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ReIDError, match="SyntaxError"):
+        registry.load("broken_module:Class")
+
+
+def test_one_method_has_one_name():
+    assert registry.canonical("methods.colour_histogram:ColourHistogram") == "colour-histogram"
+    assert registry.canonical("vision-only") == "vision-only"
+    assert registry.canonical("mine.module:Class") == "mine.module:Class"
+
+
 def test_a_package_that_misses_something_says_what(tmp_path, monkeypatch):
     (tmp_path / "needs_more.py").write_text("import surely_not_installed\n")
     monkeypatch.syspath_prepend(tmp_path)

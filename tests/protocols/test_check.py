@@ -157,7 +157,7 @@ def test_fingerprint_and_sha256_see_what_they_should(market):
     content[-3] ^= 1  # the same size: only the contents' hash can see it
     file.write_bytes(content)
     (second,) = check(market, ["MA"])
-    assert second.fingerprint == first.fingerprint and second.sha256 != first.sha256
+    assert second.fingerprint != first.fingerprint and second.sha256 != first.sha256
     file.write_bytes(content + b"\0")
     (third,) = check(market, ["MA"])
     assert third.fingerprint != first.fingerprint

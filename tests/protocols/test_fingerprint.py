@@ -1,7 +1,10 @@
 """Which images a number was measured on."""
 
+import hashlib
+import os
 from pathlib import Path
 
+from protocols.contents import Contents
 from protocols.fingerprint import fingerprint
 from protocols.types import Image, Split
 
@@ -26,3 +29,25 @@ def test_another_name_of_the_folder_is_the_same_data(tmp_path: Path) -> None:
         for part, camera in (("query", 1), ("gallery", 2))
     ]
     assert fingerprint(moved, tmp_path) != prints[0]
+
+
+def test_contents_are_read_once_and_again_when_they_change(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "data"
+    root.mkdir()
+    for name in "ab":
+        (root / name).write_bytes(name.encode())
+    first = Contents(root).digests(["a", "b"])
+    assert first["a"] == hashlib.sha256(b"a").hexdigest()
+    read = []
+    monkeypatch.setattr("protocols.contents._digest", lambda path: read.append(path.name) or "new")
+    assert Contents(root).digests(["a", "b"]) == first
+    assert read == []
+    (root / "a").write_bytes(b"x")
+    os.utime(root / "a", ns=(1, 1))
+    assert Contents(root).digests(["a", "b"]) == {"a": "new", "b": first["b"]}
+    assert read == ["a"]
+    # a memory that is damaged is none
+    for file in (tmp_path / "cache").rglob("*.json"):
+        file.write_text("{")
+    assert Contents(root).digests(["b"]) == {"b": "new"}

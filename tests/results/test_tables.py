@@ -1,5 +1,8 @@
 """From record files to a table: means, spreads, dashes, notes."""
 
+import hashlib
+import shutil
+
 import pytest
 
 from harness import record
@@ -32,6 +35,7 @@ def write(out, sources, target, values, *, method="m", seed=0, data="real", imag
         source_notes={s: ["version V1"] if s == "MS" else [] for s in sources},
         history=[],
         parameters={"all": 1, "trainable": 1},
+        model_sha256=None,
         seconds=1.0,
         interruptions=0,
         **common,
@@ -47,6 +51,7 @@ def write(out, sources, target, values, *, method="m", seed=0, data="real", imag
         cmc=[values[1]],
         probes=[{"name": "test", **metrics}],
         images=5,
+        queries_sha256=hashlib.sha256(b"").hexdigest(),
         seconds=0.1,
         **common,
     )
@@ -127,6 +132,20 @@ def test_what_can_not_be_read_is_named_and_the_rest_shown(tmp_path):
     assert len(problems) == 2
     assert any("not a whole record" in p for p in problems)
     assert any("record version 7" in p for p in problems)
+
+
+def test_a_copied_folder_does_not_count_twice(tmp_path):
+    folder = write(tmp_path, ["MA"], "D", (0.5, 0.6))
+    shutil.copytree(folder.path, tmp_path / "copy")
+    rows, problems = collect.rows(tmp_path)
+    assert len(rows) == 1
+    assert any("is a copy of run" in p for p in problems)
+
+
+def test_damaged_queries_are_no_result(tmp_path):
+    folder = write(tmp_path, ["MA"], "D", (0.5, 0.6))
+    folder.queries("D").write_bytes(b"garbage")
+    assert collect.rows(tmp_path) == ([], [])
 
 
 def test_the_data_frame(tmp_path):
