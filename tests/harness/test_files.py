@@ -1,10 +1,8 @@
 """Files appear whole or not at all; a lock goes with its holder."""
 
 import errno
-import multiprocessing
-import os
-import signal
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,21 +60,24 @@ def test_a_directory_appears_whole(tmp_path):
         assert (tmp_path / "d" / "a").read_text() == text
 
 
-def hold(path, held):
-    with locked(path):
-        held.set()
-        time.sleep(60)
+HOLD = """
+import sys, time
+from pathlib import Path
+from harness.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    held = context.Event()
-    holder = context.Process(target=hold, args=(tmp_path / ".lock", held))
-    holder.start()
-    assert held.wait(30)
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.join()
-    with locked(tmp_path / ".lock", lambda who: pytest.fail(f"still held by {who}")):
+    path = tmp_path / ".lock"
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    assert f"process {holder.pid} on" in path.read_text()
+    holder.kill()
+    holder.communicate()
+    with locked(path, lambda who: pytest.fail(f"still held by {who}")):
         pass
 
 
