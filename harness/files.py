@@ -68,6 +68,9 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+FULL = ("No space left", "os error 28", "unexpected pos", "PytorchStreamWriter failed")
+
+
 @contextlib.contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
     """Turn "no space left" into a message that says where and what to do."""
@@ -78,8 +81,8 @@ def full_disk_named(path: Path) -> Iterator[None]:
             raise _disk_full(path) from error
         raise
     except Exception as error:
-        # safetensors and torch wrap the system's error in their own
-        if "No space left" in str(error) or "os error 28" in str(error):
+        # safetensors and torch have errors of their own for it
+        if any(words in str(error) for words in FULL):
             raise _disk_full(path) from error
         raise
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich import box
 from rich.console import Console
@@ -108,12 +108,16 @@ def duration(seconds: float) -> str:
 def show_table(console: Console, table: Table) -> None:
     """A result table, sections divided by lines, notes under it."""
     grid = RichTable(box=box.SIMPLE_HEAD, title=escape(table.title), title_justify="left")
+    lines = [line for section in table.sections for line in section.lines]
     for i, cell in enumerate(table.header):
-        grid.add_column(escape(cell), justify="right" if i else "left", no_wrap=True)
+        # what a narrow terminal may break is a header or a section's title, never a number
+        widest = max((len(line[i]) for line in lines), default=1)
+        justify: Literal["left", "right"] = "right" if i else "left"
+        grid.add_column(escape(cell), justify=justify, min_width=widest, overflow="fold")
     for section in table.sections:
         grid.add_row(f"[bold]{escape(section.title)}[/bold]")
         for line in section.lines:
-            grid.add_row(*(escape(cell) for cell in line))
+            grid.add_row(*(escape(cell.replace(" ", "\N{NO-BREAK SPACE}")) for cell in line))
         grid.add_section()
     if table.mean:
         grid.add_row(*(f"[bold]{escape(cell)}[/bold]" for cell in table.mean))
