@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -17,17 +17,25 @@ from protocols.types import Probe, SourceImages, Split
 
 SHOWN = 10
 
+Watch = Callable[[int, int], None]
+
 
 class DataCatalog:
     """What is below a data root. `verified` remembers in `memory` which data have been decoded."""
 
-    def __init__(self, root: Path, memory: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        memory: Path | None = None,
+        say: Callable[[str], object] = lambda text: None,
+    ) -> None:
         self.root = root
         self.memory = memory
-        self.contents = Contents(root)
+        self.contents = Contents(root, say=say)
         self._datasets: dict[str, Dataset] = {}
         self._sources: dict[tuple[str, str], Split] = {}
         self._probes: dict[str, tuple[Probe, ...]] = {}
+        self._contents: dict[tuple[str, ...], dict[str, str]] = {}
         self._fingerprints: dict[tuple[str, ...], str] = {}
         self._verified: set[str] = set()
 
@@ -86,6 +94,11 @@ class DataCatalog:
             self._fingerprints[name] = fingerprint(splits, self.root, self.contents)
         return self._fingerprints[name]
 
+    def _digests(self, name: tuple[str, ...], splits: Iterable[Split]) -> dict[str, str]:
+        if name not in self._contents:
+            self._contents[name] = self.contents.digests(i.path for s in splits for i in s.images)
+        return self._contents[name]
+
     def _mend(self) -> str:
         if self.kind == "stand-in":
             return f"Remove {self.root}; the stand-ins are rendered again."
@@ -103,22 +116,25 @@ class DataCatalog:
 
     def common_files(self, source: str, which: SourceImages, target: str) -> list[tuple[str, str]]:
         """Training images of a source whose very content is in a target: (source's, target's)."""
-        mine = self.contents.digests(i.path for i in self.source(source, which).images)
+        mine = self._digests(("source", source, which), [self.source(source, which)])
         splits = (s for p in self.probes(target) for s in (p.query, p.gallery))
-        tested = self.contents.digests(i.path for s in splits for i in s.images)
+        tested = self._digests(("target", target), splits)
         theirs = {digest: path for path, digest in tested.items()}
         return [(path, theirs[digest]) for path, digest in mine.items() if digest in theirs]
 
-    def verify(self, key: str, digest: str, splits: Sequence[Split]) -> None:
+    def verify(
+        self, key: str, digest: str, splits: Sequence[Split], watch: Watch | None = None
+    ) -> None:
         """Decode every image of some splits once per fingerprint, before time is spent on them.
 
+        `watch` is called with (images done, images in all) meanwhile.
         Raises DataError naming the files that do not decode.
         """
         mark = self.memory / digest if self.memory else None
         if digest in self._verified or (mark and mark.exists()):
             return
         paths = sorted({i.path for s in splits for i in s.images})
-        bad = verify_images([self.root / p for p in paths])
+        bad = verify_images([self.root / p for p in paths], watch)
         if bad:
             listed = "\n".join(f"  {b.path}: {b.reason}" for b in bad[:SHOWN])
             more = f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""

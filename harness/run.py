@@ -162,11 +162,20 @@ class _Job:
                 if _is_missing(self.folder, target, self.catalog):
                     probes = self.catalog.probes(target)
                     splits = [s for p in probes for s in (p.query, p.gallery)]
-                    self.catalog.verify(target, self.catalog.target_fingerprint(target), splits)
+                    self.verify(target, self.catalog.target_fingerprint(target), splits)
                     usable.append(target)
             except ReIDError as error:
                 self.failed(f"{self.planned.title}, target {target}", error)
         return usable
+
+    def verify(self, key: str, digest: str, splits: list[Split]) -> None:
+        """Decode some images, the first time they are used, and show how far that is."""
+
+        def watch(done: int, total: int) -> None:
+            if done % 100 == 0:
+                self.progress.advance(0, f"decoding {key} once, {done} of {total} images")
+
+        self.catalog.verify(key, digest, splits, watch)
 
     def failed(self, title: str, error: Exception) -> None:
         """Note a failure in words."""
@@ -175,7 +184,7 @@ class _Job:
     def train(self, accelerator: Accelerator) -> Method:
         """Train from the newest checkpoint, or from nothing, and leave a RunRecord."""
         for split in self.sources:
-            self.catalog.verify(split.dataset, self.spec.sources[split.dataset], [split])
+            self.verify(split.dataset, self.spec.sources[split.dataset], [split])
         starts = _count_start(self.folder)
         write_text(self.folder.spec, self.spec.model_dump_json(indent=1) + "\n")
         method = build(self.planned, self.sources)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,15 +18,26 @@ Known = dict[str, tuple[int, int, str]]
 """Path below the root -> size in bytes, time of change in ns, SHA-256 in hex."""
 
 
+MANY = 2000
+"""So many files take a while to read, which is then said."""
+
+
 class Contents:
     """The contents of the files below one data root.
 
     What was read is remembered in the user's cache folder (`remember`), so that a data set is
-    read in full once, and its files only asked for size and time after that.
+    read in full once, and its files only asked for size and time after that. `say` is told before
+    many are read.
     """
 
-    def __init__(self, data_root: Path, remember: bool = True) -> None:
+    def __init__(
+        self,
+        data_root: Path,
+        remember: bool = True,
+        say: Callable[[str], object] = lambda text: None,
+    ) -> None:
         self.data_root = data_root
+        self.say = say
         name = hashlib.sha256(str(data_root.absolute()).encode()).hexdigest()[:24]
         self.file = cache_folder() / "contents" / f"{name}.json" if remember else None
         self.known: Known = self._load()
@@ -42,6 +53,8 @@ class Contents:
                 found[path] = known[2]
             else:
                 changed[path] = status
+        if len(changed) >= MANY:
+            self.say(f"Reading {len(changed)} images below {self.data_root} for the first time.")
         if changed:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 files = (self.data_root / path for path in changed)

@@ -70,9 +70,13 @@ def run_command(request: RunRequest, console: Console) -> int:
 
 def _data(request: RunRequest, console: Console) -> tuple[list[Protocol], DataCatalog]:
     memory = request.out / ".verified"
+
+    def say(text: str) -> None:
+        console.print(escape(text), highlight=False)
+
     if request.data is not None:
         require_data_root(request.data)
-        catalog = DataCatalog(request.data, memory)
+        catalog = DataCatalog(request.data, memory, say)
         return select(request.protocol, catalog.own_keys), catalog
     from protocols import standin
 
@@ -85,7 +89,7 @@ def _data(request: RunRequest, console: Console) -> tuple[list[Protocol], DataCa
             "Give the real data sets with --data DIR, or choose other protocols."
         )
     # plain text: a spinner is a thread, and beside one the renderer can't use a second core
-    console.print("Embedded stand-in data (rendered once, in a few seconds).", highlight=False)
+    say("Embedded stand-in data (rendered once, in a few seconds).")
     return selected, DataCatalog(standin.data_root(keys=tuple(keys)), memory)
 
 
