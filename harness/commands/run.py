@@ -29,6 +29,10 @@ from results import tables
 from results.collect import rows
 
 
+LISTED = 8
+"""With more runs than this, a table says how many there are and not which."""
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """The options of `harness run`, as typed."""
@@ -159,8 +163,9 @@ def _said(planned: Sequence[PlannedRun], request: RunRequest) -> list[str]:
     changed = [f"Changed from the preset: {', '.join(request.overrides)}."]
     precisions = ", ".join(sorted({one.spec.precision for one in planned}))
     seeds = ", ".join(str(seed) for seed in request.seeds)
-    ids = ", ".join(dict.fromkeys(one.spec.id for one in planned))
-    return [*(changed if request.overrides else []), f"{precisions}; seeds {seeds}; runs {ids}."]
+    ids = list(dict.fromkeys(one.spec.id for one in planned))
+    runs = f"runs {', '.join(ids)}" if len(ids) <= LISTED else f"{len(ids)} runs"
+    return [*(changed if request.overrides else []), f"{precisions}; seeds {seeds}; {runs}."]
 
 
 def _file_name(names: str, planned: Sequence[PlannedRun], selected: Sequence[Protocol]) -> str:
