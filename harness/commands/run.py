@@ -28,7 +28,6 @@ from protocols.types import Protocol
 from results import tables
 from results.collect import rows
 
-
 LISTED = 8
 """With more runs than this, a table says how many there are and not which."""
 
