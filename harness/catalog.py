@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.files import write_text
-from protocols.check import STANDIN_FILE, count_differences, verify_images
+from protocols.check import count_differences, verify_images
 from protocols.contents import Contents
 from protocols.datasets import CARDS, Dataset, custom_keys, open_dataset
 from protocols.errors import DataError
 from protocols.fingerprint import fingerprint
+from protocols.standin import is_standin
 from protocols.types import Probe, SourceImages, Split
 
 SHOWN = 10
@@ -42,7 +43,7 @@ class DataCatalog:
     @cached_property
     def kind(self) -> str:
         """`stand-in` for rendered people, else `real`."""
-        return "stand-in" if (self.root / STANDIN_FILE).exists() else "real"
+        return "stand-in" if is_standin(self.root) else "real"
 
     @cached_property
     def own_keys(self) -> tuple[str, ...]:
@@ -80,14 +81,21 @@ class DataCatalog:
             self._probes[key] = self.dataset(key).probes()
         return self._probes[key]
 
+    def target_splits(self, key: str) -> list[Split]:
+        """Query and gallery of every probe split of a target."""
+        return [s for p in self.probes(key) for s in (p.query, p.gallery)]
+
+    def target_paths(self, key: str) -> set[str]:
+        """The images of a target, each once, however many probe splits it is in."""
+        return {i.path for s in self.target_splits(key) for i in s.images}
+
     def source_fingerprint(self, key: str, which: SourceImages) -> str:
         """Fingerprint of a source's training images."""
         return self._fingerprint(("source", key, which), [self.source(key, which)])
 
     def target_fingerprint(self, key: str) -> str:
         """Fingerprint of a target's probe splits."""
-        splits = [s for p in self.probes(key) for s in (p.query, p.gallery)]
-        return self._fingerprint(("target", key), splits)
+        return self._fingerprint(("target", key), self.target_splits(key))
 
     def _fingerprint(self, name: tuple[str, ...], splits: Iterable[Split]) -> str:
         if name not in self._fingerprints:
@@ -117,8 +125,7 @@ class DataCatalog:
     def common_files(self, source: str, which: SourceImages, target: str) -> list[tuple[str, str]]:
         """Training images of a source whose very content is in a target: (source's, target's)."""
         mine = self._digests(("source", source, which), [self.source(source, which)])
-        splits = (s for p in self.probes(target) for s in (p.query, p.gallery))
-        tested = self._digests(("target", target), splits)
+        tested = self._digests(("target", target), self.target_splits(target))
         theirs = {digest: path for path, digest in tested.items()}
         return [(path, theirs[digest]) for path, digest in mine.items() if digest in theirs]
 

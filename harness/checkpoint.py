@@ -17,8 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.config import file_digest
-from harness.files import new_directory
+from harness.files import file_digest, new_directory
 
 KEPT = 2
 MANIFEST = "checkpoint.json"

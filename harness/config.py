@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from harness.files import file_digest
 from protocols.errors import ReIDError, UnknownName
 from protocols.types import Fold, SourceImages
 
@@ -89,18 +89,6 @@ def make_spec(
 def _content(value: Any, files: Mapping[Path, str]) -> Any:
     """A config value, or the hash of the weights file that it names, however it is spelt."""
     return files.get(Path(value).expanduser().resolve(), value) if isinstance(value, str) else value
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hex; a file that has not changed is read once a process."""
-    status = path.stat()
-    return _digest(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _digest(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from harness.data import ImageFiles, image_batches, in_order
 from harness.progress import EVALUATION_PASS, Progress
 from harness.ranking import Ranking, cosine_score, rank
+from harness.record import QUERY_COLUMNS
 from methods.interface import Batch, Method
 from protocols.types import Image, Probe
 
@@ -116,10 +117,7 @@ def mean_metrics(probes: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def query_table(result: TargetResult) -> dict[str, list[Any]]:
     """Per-query results, columns as `harness.record.QUERY_COLUMNS`; None where not valid."""
-    columns: dict[str, list[Any]] = {
-        name: []
-        for name in "probe query pid camid valid ap first_hit inp matches".split()  # noqa: SIM905
-    }
+    columns: dict[str, list[Any]] = {name: [] for name in QUERY_COLUMNS}
     for probe, ranking in result.probes:
         valid = ranking.valid.tolist()
         columns["probe"] += [probe.name] * len(valid)

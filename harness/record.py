@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness.config import RunSpec, file_digest
-from harness.files import write_text
+from harness.config import RunSpec
+from harness.files import file_digest, write_text
 from protocols.errors import ReIDError
 
 RECORD_VERSION = 1

@@ -19,11 +19,10 @@ from safetensors.torch import load_file, save_file
 
 from harness import record
 from harness.catalog import DataCatalog
-from harness.config import file_digest
 from harness.data import source_info, training_images
 from harness.environment import environment
 from harness.evaluate import Extractor, evaluate, probe_metrics, query_table
-from harness.files import locked, write_atomic, write_text
+from harness.files import file_digest, locked, write_atomic, write_text
 from harness.plan import PlannedRun
 from harness.progress import Progress
 from harness.record import RunFolder, RunRecord, TargetRecord
@@ -61,19 +60,20 @@ def missing_targets(planned: PlannedRun, catalog: DataCatalog, out: Path) -> lis
     One whose record can't be read is among them: `run` says what is wrong with it.
     """
     folder = RunFolder(out, planned.spec.id)
+    targets = list(planned.fold.targets)
     try:
         if folder.read_run() is None:
-            return list(planned.fold.targets)
+            return targets
     except ReIDError:
-        return list(planned.fold.targets)
-    missing = []
-    for target in planned.fold.targets:
-        try:
-            if _is_missing(folder, target, catalog):
-                missing.append(target)
-        except ReIDError:
-            missing.append(target)
-    return missing
+        return targets
+    return [target for target in targets if _seems_missing(folder, target, catalog)]
+
+
+def _seems_missing(folder: RunFolder, target: str, catalog: DataCatalog) -> bool:
+    try:
+        return _is_missing(folder, target, catalog)
+    except ReIDError:
+        return True
 
 
 def _is_missing(folder: RunFolder, target: str, catalog: DataCatalog) -> bool:
@@ -86,9 +86,7 @@ def work(planned: PlannedRun, catalog: DataCatalog, settings: Settings) -> float
     """What is left to do of a planned run, in the units of `harness.progress`; an estimate."""
     force, out = settings.force, settings.out
     left = list(planned.fold.targets) if force else missing_targets(planned, catalog, out)
-    paths = ({i.path for p in catalog.probes(t) for s in (p.query, p.gallery) for i in s.images}
-             for t in left)  # fmt: skip
-    units = float(sum(len(p) for p in paths))
+    units = float(sum(len(catalog.target_paths(target)) for target in left))
     if force or not RunFolder(out, planned.spec.id).run.exists():
         images = sum(
             len(catalog.source(s, planned.fold.source_images).images) for s in planned.fold.sources
@@ -160,9 +158,8 @@ class _Job:
         for target in self.planned.fold.targets:
             try:
                 if _is_missing(self.folder, target, self.catalog):
-                    probes = self.catalog.probes(target)
-                    splits = [s for p in probes for s in (p.query, p.gallery)]
-                    self.verify(target, self.catalog.target_fingerprint(target), splits)
+                    digest = self.catalog.target_fingerprint(target)
+                    self.verify(target, digest, self.catalog.target_splits(target))
                     usable.append(target)
             except ReIDError as error:
                 self.failed(f"{self.planned.title}, target {target}", error)

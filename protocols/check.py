@@ -11,13 +11,11 @@ from protocols.datasets import CARDS, Dataset, DatasetCard, custom_keys, open_da
 from protocols.datasets.folders import find, require_data_root
 from protocols.errors import DataError, UnknownName
 from protocols.fingerprint import fingerprint
+from protocols.standin import STANDIN_FILE, is_standin
 from protocols.types import Split
 from protocols.verify import BadImage, audit, verify_images
 
-__all__ = ["STANDIN_FILE", "BadImage", "DatasetReport", "PartReport", "check", "verify_images"]
-
-STANDIN_FILE = "STANDIN.json"
-"""Lies in a data root whose images are rendered stand-ins."""
+__all__ = ["BadImage", "DatasetReport", "PartReport", "check", "verify_images"]
 
 DatasetProgress = Callable[[str, int, int], None]
 """Called with (data set, images done, images in all)."""
@@ -97,7 +95,7 @@ def _check_one(key: str, data_root: Path, progress: DatasetProgress | None) -> D
     card = CARDS.get(key)
     name = card.name if card else key
     looked = card.folders if card else (f"{key}.csv", f"{key}/dataset.csv")
-    standin = (data_root / STANDIN_FILE).is_file()
+    standin = is_standin(data_root)
     try:
         if card and find(card, data_root) is None:
             return DatasetReport(key, name, "absent", looked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,8 +24,3 @@ def prototypical_loss(
     Returns the mean over the batch of the cross-entropy of the cosine over `temperature`.
     """
     return functional.cross_entropy(features @ memory.T / temperature, labels)
-
-
-def all_finite(losses: dict[str, Tensor]) -> bool:
-    """Whether every named loss is a finite number."""
-    return all(bool(torch.isfinite(value).all()) for value in losses.values())

@@ -16,6 +16,8 @@ DEFAULT_KEYS = ("MA", "D", "MS", "C3")
 VERSION = 2
 """Goes up when any byte of a stand-in changes; part of the cache folder's name."""
 SEED = 0
+STANDIN_FILE = "STANDIN.json"
+"""Lies in a data root whose images are rendered stand-ins."""
 
 
 def data_root(
@@ -39,4 +41,4 @@ def truth(root: Path, key: str) -> dict[str, dict[str, Any]]:
 
 def is_standin(root: Path) -> bool:
     """Whether a data root holds stand-in data rather than photographs."""
-    return (root / "STANDIN.json").is_file()
+    return (root / STANDIN_FILE).is_file()

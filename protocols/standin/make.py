@@ -23,7 +23,7 @@ from typing import Any
 
 from protocols.cache import cache_folder
 from protocols.errors import DataError, UnknownName
-from protocols.standin import DEFAULT_KEYS, SEED, VERSION
+from protocols.standin import DEFAULT_KEYS, SEED, STANDIN_FILE, VERSION
 from protocols.standin.captions import caption, part_captions
 from protocols.standin.domains import DOMAINS
 from protocols.standin.layouts import LAYOUTS, Layout, Shot
@@ -50,7 +50,7 @@ def data_root(
         (root / "annotations").mkdir(parents=True, exist_ok=True)
         _remove_stale(root)
         about = {"what": "rendered people, no photographs", "version": VERSION, "seed": seed}
-        _write_once(root / "STANDIN.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
+        _write_once(root / STANDIN_FILE, json.dumps(about, indent=1, sort_keys=True) + "\n")
         for key in keys:
             if not _is_whole(root, key):
                 # one process at a time: what another is about to finish must not be removed

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from harness import mirror, mlflow_store, record, tracking
-from harness.config import RunSpec, file_digest
+from harness.config import RunSpec
+from harness.files import file_digest
 from harness.record import RunFolder, RunRecord, TargetRecord
 from harness.tracking import TrackingUnavailable, default_uri, sync
 from protocols.errors import ReIDError

@@ -7,9 +7,6 @@ from harness.testing import build, make_images
 from methods.interface import Batch
 from methods.vision_only import VisionOnly, VisionOnlyConfig
 
-# open_clip's own names for a small random model of the real kind
-RANDOM = {"backbone": "ViT-B-32", "weights": "random", "image_size": (64, 32)}
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -19,8 +19,6 @@ FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "model.safetensors"
 CONFIG: dict[str, Any] = json.loads((FOLDER / "config.json").read_text("utf-8"))
 """The arguments of `open_clip.model.CLIP`: embed_dim, vision_cfg, text_cfg, quick_gelu."""
-MEAN = STD = (0.5, 0.5, 0.5)
-"""Of the pictures it was trained on; size 96 x 48 (H x W), bilinear."""
 
 TOKENS = "token_embedding.weight"
 TOKEN_IDS, TOKEN_ROWS = "token_embedding.ids", "token_embedding.rows"
