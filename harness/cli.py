@@ -20,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     suggest_commands=True,
 )
+show_app = typer.Typer(help="Look at what a trained model does.", no_args_is_help=True)
+app.add_typer(show_app, name="show")
 console = Console()
 stderr = Console(stderr=True)
 INTERRUPTED = 130
@@ -108,6 +110,101 @@ def check(
 
 
 @app.command()
+def encode(
+    method: Annotated[str, typer.Option(help="Name or package.module:Class.")],
+    images: Annotated[Path, typer.Option(help="Folder of images, searched with its subfolders.")],
+    out: Annotated[Path, typer.Option(help="The .npz to write: features [N, D] and names [N].")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="A run's folder, or a file of weights; none if nothing is trained."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="tiny or paper; default: the run's, else paper.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the method's config; repeat.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    loader_workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode images; 0: this one.")
+    ] = 0,
+) -> None:
+    """Write a trained method's features of a folder of images."""
+    from harness.commands.encode import EncodeRequest, encode_command
+
+    request = EncodeRequest(
+        method=method,
+        checkpoint=checkpoint,
+        images=images,
+        out=out,
+        preset=preset,
+        overrides=tuple(set_ or ()),
+        device=device,
+        loader_workers=loader_workers,
+    )
+    encode_command(request, console)
+
+
+@app.command()
+def cost(
+    method: Annotated[str, typer.Option(help="Name or package.module:Class.")],
+    preset: Annotated[str, typer.Option(help="paper or tiny.")] = "paper",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the method's config; repeat.")
+    ] = None,
+    identities: Annotated[int, typer.Option(min=1, help="Identities trained on.")] = 751,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 64,
+    repeats: Annotated[int, typer.Option(min=1, help="Steps that are timed, of each kind.")] = 5,
+    params_only: Annotated[bool, typer.Option(help="Count parameters, run nothing.")] = False,
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Measure a method here: parameters, time of a batch, memory, images a second."""
+    from harness.commands.cost import CostRequest, cost_command
+
+    request = CostRequest(
+        method=method,
+        preset=preset,
+        overrides=tuple(set_ or ()),
+        identities=identities,
+        batch_size=batch_size,
+        repeats=repeats,
+        params_only=params_only,
+        device=device,
+        precision=precision,
+        threads=threads,
+    )
+    cost_command(request, as_json, console, stderr)
+
+
+@app.command()
+def ground(
+    data: Annotated[Path, typer.Option(help="Folder that holds the data sets.")],
+    datasets: Annotated[str, typer.Option(help="Comma list of data sets.")],
+    expert: Annotated[
+        str,
+        typer.Option(
+            help="annotations (CSV image,part,xmin,ymin,xmax,ymax in pixels, or a file of this "
+            "command), masks (the pickled masks of MUVA's authors) or stripes (three equal bands)."
+        ),
+    ],
+    source: Annotated[Path | None, typer.Option("--from", help="The expert's answers.")] = None,
+    grid: Annotated[str, typer.Option(help="Patches of --expert masks, rows x columns.")] = "16x8",
+    images: Annotated[
+        str, typer.Option(help="train, or all for protocols that train on all images.")
+    ] = "train",
+    out: OutOption = Path("runs"),
+) -> None:
+    """Say where body parts are in training images, for methods that learn from it."""
+    from harness.commands.ground import GroundRequest, ground_command
+
+    keys = _comma_list(datasets)
+    ground_command(GroundRequest(data, keys, expert, source, grid, images, out), console)
+
+
+@app.command()
 def sync(out: OutOption = Path("runs"), tracking: TrackingOption = None) -> None:
     """Bring an MLflow tracking server up to date with the records."""
     from harness.commands.tracking import sync_command
@@ -126,6 +223,52 @@ def ui(
     from harness.tracking import ui as serve
 
     raise typer.Exit(serve(out, tracking or default_uri(out), port))
+
+
+@show_app.command("masks")
+def show_masks(
+    run: Annotated[
+        list[str], typer.Option(help="Run id, or as much of it as is unique; repeat, or 'all'.")
+    ],
+    out: OutOption = Path("runs"),
+    data: DataOption = None,
+    target: Annotated[
+        str | None, typer.Option(help="Data set to look at; default: each the run was tested on.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Queries to draw.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Which queries are drawn.")] = 0,
+    format_: Annotated[
+        list[str] | None, typer.Option("--format", help="png (default) or svg; repeat for both.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("-o", help="The figure's file, instead of one beside the run.")
+    ] = None,
+    iou_only: Annotated[
+        bool, typer.Option("--iou-only", help="Measure against true boxes, draw nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    tracking: TrackingOption = None,
+) -> None:
+    """Draw the part masks and the attention of a trained model, and measure the masks.
+
+    Where true boxes are known (stand-ins), masks are measured over all of a target's images.
+    """
+    from harness.commands.show import MasksRequest, masks_command
+
+    request = MasksRequest(
+        runs=tuple(run),
+        out=out,
+        data=data,
+        target=target,
+        images=images,
+        seed=seed,
+        formats=tuple(format_ or ["png"]),
+        file=file,
+        figures=not iou_only,
+        as_json=as_json,
+        tracking=tracking,
+    )
+    raise typer.Exit(masks_command(request, console, stderr))
 
 
 def _comma_list(text: str) -> tuple[str, ...]:

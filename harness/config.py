@@ -22,6 +22,8 @@ Preset = Literal["tiny", "paper"]
 Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 SPEC_VERSION = 1
+PART_LABELS = "part_labels"
+"""The config key for files of part labels, in every method that has one."""
 
 
 class RunSpec(BaseModel):
@@ -30,6 +32,7 @@ class RunSpec(BaseModel):
     No path, device or worker count is in it: where a config value is the path of a weights file,
     `config` holds the hash of the file's content. `sources` maps each source, in order, to the
     fingerprint of its training images. Targets are not part of it: one training serves them all.
+    `part_labels` is the digest of the part masks that were trained with, None for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,11 +47,16 @@ class RunSpec(BaseModel):
     source_images: SourceImages
     seed: int
     precision: Precision
+    part_labels: str | None = None
 
     @property
     def id(self) -> str:
         """First 12 hex digits of the SHA-256 of the spec's canonical JSON."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        values = self.model_dump(mode="json")
+        if self.part_labels is None:
+            # so that runs from before there were any keep their names
+            del values["part_labels"]
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         # sort_keys would lose the order of the sources, which orders the labels
         text += "".join(self.sources)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -69,9 +77,15 @@ def make_spec(
     fingerprints: Mapping[str, str],
     seed: int,
     precision: Precision,
+    part_labels: str | None = None,
 ) -> RunSpec:
-    """The spec of one training; `fingerprints` of its source splits by data set."""
+    """The spec of one training; `fingerprints` of its source splits by data set.
+
+    A config's `part_labels`, the file that part labels are read from, is left out: what counts is
+    `part_labels` here, the digest of the masks.
+    """
     values = config.model_dump(mode="json")
+    values.update({PART_LABELS: None} if PART_LABELS in values else {})
     files = {p.resolve(): f"sha256:{file_digest(p)}" for p in method.weights_files(config)}
     return RunSpec(
         method=name,
@@ -83,6 +97,7 @@ def make_spec(
         source_images=fold.source_images,
         seed=seed,
         precision=precision,
+        part_labels=part_labels,
     )
 
 

@@ -1,4 +1,4 @@
-"""From image files to batches: decoding, transforms, the PK sampler.
+"""From image files to batches: decoding, the PK sampler, what a stage sees.
 
 Nothing here depends on how many workers there are: what is drawn for an image comes from
 (seed, stage, epoch, position), and an epoch's batches from (seed, stage, epoch).
@@ -17,16 +17,12 @@ from PIL import Image as PillowImage
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from harness.augment import apply, draw_move, move_masks
 from harness.seeds import generator
 from methods.interface import SourceInfo, TrainBatch, Transform, Transforms
 from protocols.errors import DataError
 from protocols.labels import label_map
 from protocols.types import Image, Split
-
-RESAMPLING = {
-    "bilinear": PillowImage.Resampling.BILINEAR,
-    "bicubic": PillowImage.Resampling.BICUBIC,
-}
 
 
 def decode(path: Path) -> PillowImage.Image:
@@ -51,69 +47,56 @@ def _to_rgb(image: PillowImage.Image) -> PillowImage.Image:
     return image.convert("RGB")
 
 
-def apply(transform: Transform, image: PillowImage.Image, rng: np.random.Generator) -> Tensor:
-    """A decoded image to [3, H, W] float32, as `transform` says; draws from `rng` only."""
-    height, width = transform.size
-    image = image.resize((width, height), RESAMPLING[transform.interpolation])
-    if transform.flip and rng.random() < transform.flip:
-        image = image.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT)
-    pixels = np.asarray(image, dtype=np.uint8)
-    if transform.pad:
-        pixels = _pad_and_crop(pixels, transform.pad, rng)
-    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div_(255)
-    mean, std = (torch.tensor(v)[:, None, None] for v in (transform.mean, transform.std))
-    tensor = (tensor - mean) / std
-    if transform.erase and rng.random() < transform.erase:
-        _erase(tensor, rng)
-    return tensor.contiguous()
+Item = tuple[int, Tensor, Tensor | None]
 
 
-def _pad_and_crop(pixels: np.ndarray, pad: int, rng: np.random.Generator) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    padded = np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)))
-    top, left = rng.integers(0, 2 * pad + 1, size=2)
-    return padded[top : top + height, left : left + width]
-
-
-def _erase(tensor: Tensor, rng: np.random.Generator) -> None:
-    """Random erasing (Zhong et al., AAAI 2020): noise over 2-40 % of the area, aspect 0.3-3.3."""
-    _, height, width = tensor.shape
-    for _ in range(100):
-        area = rng.uniform(0.02, 0.4) * height * width
-        aspect = rng.uniform(0.3, 1 / 0.3)
-        h, w = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
-        if 0 < h < height and 0 < w < width:
-            top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
-            noise = rng.standard_normal((3, h, w), dtype=np.float32)
-            tensor[:, top : top + h, left : left + w] = torch.from_numpy(noise)
-            return
-
-
-class ImageFiles(Dataset[tuple[int, Tensor]]):
-    """Image files under one transform; item (position, row) -> (row, [3, H, W]).
+class ImageFiles(Dataset[Item]):
+    """Image files under one transform; item (position, row) -> (row, [3, H, W], [R, h, w] or None).
 
     `purpose` seeds the augmentation of every item together with its position in the epoch, so an
-    image met twice in an epoch is augmented twice.
+    image met twice in an epoch is augmented twice. `masks` [N, R, h, w] bool go where it goes.
     """
 
     def __init__(
-        self, root: Path, paths: Sequence[str], transform: Transform, purpose: tuple = ()
+        self,
+        root: Path,
+        paths: Sequence[str],
+        transform: Transform,
+        purpose: tuple = (),
+        masks: Tensor | None = None,
     ) -> None:
         self.root, self.paths, self.transform, self.purpose = root, paths, transform, purpose
+        self.masks = masks
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[int, Tensor]:
+    def __getitem__(self, item: tuple[int, int]) -> Item:
         position, row = item
         rng = generator(*self.purpose, position) if self.purpose else generator(0, position)
-        return row, apply(self.transform, decode(self.root / self.paths[row]), rng)
+        image = decode(self.root / self.paths[row])
+        move = draw_move(self.transform, rng)
+        pixels = apply(self.transform, image, rng, move)
+        if self.masks is None:
+            return row, pixels, None
+        masks = move_masks(self.masks[row].numpy(), move, self.transform.size)
+        return row, pixels, torch.from_numpy(masks.copy())
 
 
 def image_batches(
     files: ImageFiles, batches: Sequence[Sequence[int]], workers: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """For each batch of rows: (rows [B], images [B, 3, H, W]), decoded in `workers` processes."""
+    for rows, images, _ in _loaded(files, batches, workers):
+        yield rows, images
+
+
+Loaded = tuple[Tensor, Tensor, Tensor | None]
+
+
+def _loaded(
+    files: ImageFiles, batches: Sequence[Sequence[int]], workers: int = 0
+) -> Iterator[Loaded]:
     position, items = 0, []
     for rows in batches:
         items.append([(position + i, row) for i, row in enumerate(rows)])
@@ -124,9 +107,10 @@ def image_batches(
     yield from loader
 
 
-def _collate(items: list[tuple[int, Tensor]]) -> tuple[Tensor, Tensor]:
-    rows, images = zip(*items, strict=True)
-    return torch.tensor(rows), torch.stack(images)
+def _collate(items: list[Item]) -> Loaded:
+    rows, images, masks = zip(*items, strict=True)
+    together = None if masks[0] is None else torch.stack(masks)
+    return torch.tensor(rows), torch.stack(images), together
 
 
 def in_order(count: int, batch_size: int) -> list[list[int]]:
@@ -170,6 +154,7 @@ class TrainingImages:
     """The training images of a fold: `methods.interface.SourceData` over files.
 
     `stage` is set by the training loop, so that every stage draws its own batches.
+    `part_masks` [N, R, h, w] bool are there for a method that asks for them.
     """
 
     root: Path
@@ -183,14 +168,22 @@ class TrainingImages:
     device: torch.device
     workers: int = 0
     stage: str = ""
+    part_masks: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def pk_batches(self, epoch: int, identities: int, instances: int) -> Iterator[TrainBatch]:
-        """Augmented P x K batches of one epoch."""
+    def pk_batches(
+        self, epoch: int, identities: int, instances: int, decode: bool = True
+    ) -> Iterator[TrainBatch]:
+        """Augmented P x K batches of one epoch; without `decode`, the same without any file read.
+
+        Those have `images` [B, 0] and no part masks.
+        """
         rng = generator(self.seed, self.stage, epoch, "batches")
         batches = pk_rows(self.labels.tolist(), identities, instances, rng)
+        if not decode:
+            return (self._batch(torch.tensor(rows), torch.empty(len(rows), 0)) for rows in batches)
         purpose = (self.seed, self.stage, epoch, "augmentation")
         return self._batches(self.transforms.train, batches, purpose)
 
@@ -201,16 +194,21 @@ class TrainingImages:
     def _batches(
         self, transform: Transform, batches: list[list[int]], purpose: tuple
     ) -> Iterator[TrainBatch]:
-        files = ImageFiles(self.root, [i.path for i in self.images], transform, purpose)
+        paths = [i.path for i in self.images]
+        files = ImageFiles(self.root, paths, transform, purpose, self.part_masks)
+        for loaded in _loaded(files, batches, self.workers):
+            yield self._batch(*loaded)
+
+    def _batch(self, rows: Tensor, images: Tensor, masks: Tensor | None = None) -> TrainBatch:
         to = partial(torch.Tensor.to, device=self.device)
-        for rows, images in image_batches(files, batches, self.workers):
-            yield TrainBatch(
-                images=to(images),
-                labels=to(self.labels[rows]),
-                domains=to(self.domains[rows]),
-                camids=to(self.camids[rows]),
-                indices=to(rows),
-            )
+        return TrainBatch(
+            images=to(images),
+            labels=to(self.labels[rows]),
+            domains=to(self.domains[rows]),
+            camids=to(self.camids[rows]),
+            indices=to(rows),
+            part_masks=None if masks is None else to(masks),
+        )
 
 
 def source_info(sources: Sequence[Split]) -> SourceInfo:
@@ -226,8 +224,12 @@ def training_images(
     seed: int,
     device: torch.device,
     workers: int = 0,
+    part_masks: Tensor | None = None,
 ) -> TrainingImages:
-    """The images of a fold's sources, in their order, labelled as `protocols.labels` says."""
+    """The images of a fold's sources, in their order, labelled as `protocols.labels` says.
+
+    `part_masks` [N, R, h, w] bool: one row an image, in that order.
+    """
     labels = label_map(sources)
     images = [i for split in sources for i in split.images]
     return TrainingImages(
@@ -241,4 +243,5 @@ def training_images(
         seed=seed,
         device=device,
         workers=workers,
+        part_masks=part_masks,
     )

@@ -1,7 +1,7 @@
 """What MLflow shows of the records, as plain data; `harness.tracking` carries it there.
 
-A finished training is one MLflow run and each of its targets a child of it. Nothing here imports
-MLflow, and looking for what is new (`scan`) reads files only.
+A finished training is one MLflow run, with the figures drawn of it, and each of its targets a child
+of it. Nothing here imports MLflow, and looking for what is new (`scan`) reads files only.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ TRAINING = "harness.training"
 MIRRORED = "harness.mirrored"
 """Tag with the digest of what is mirrored, set last: a run without it is not whole."""
 
+FIGURES = "figures"
+"""Where figures lie, in the folder of a run and among the artifacts of its mirror."""
 MAX_TEXT = 5000
 """Longest value of a parameter or tag, in characters; servers cut at 5000, 6000 or 8000."""
 
@@ -62,17 +64,33 @@ class Mirror:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A picture to be shown with its training; `digest` tells the picture and the training."""
+
+    key: str
+    digest: str
+    path: Path
+
+    @property
+    def tag(self) -> str:
+        """The tag of its training that holds its digest, once it is there."""
+        return _name(f"harness.figure.{self.path.name}")
+
+
+@dataclass(frozen=True)
 class Training:
-    """The mirrors of a training and of its targets, and what of it could not be read."""
+    """The mirrors of a training and of its targets, its figures, and what could not be read."""
 
     parent: Mirror
     children: tuple[Mirror, ...]
     problems: tuple[str, ...]
+    figures: tuple[Figure, ...] = ()
 
     @property
     def digests(self) -> dict[str, str]:
         """Key -> digest of everything that can be mirrored."""
-        return {m.key: m.digest for m in (self.parent, *self.children)}
+        runs = {m.key: m.digest for m in (self.parent, *self.children)}
+        return runs | {f.key: f.digest for f in self.figures}
 
 
 @dataclass(frozen=True)
@@ -104,10 +122,15 @@ def look(out: Path, run_id: str) -> Found | None:
             for path in sorted((folder / "targets").glob("*.json"))
             if path.with_suffix(".parquet").exists()
         }
+        figures = {
+            f"{FIGURES}/{path.name}": path.read_bytes()
+            for path in sorted((folder / FIGURES).glob("*"))
+            if path.suffix in (".png", ".svg")
+        }
     except FileNotFoundError:  # made again at this moment
         return None
-    digests = {run_id: _digest(run)}
-    return Found(run_id, digests | {f"{run_id}/{t}": _digest(run, b) for t, b in targets.items()})
+    parts = {f"{run_id}/{name}": _digest(run, b) for name, b in (targets | figures).items()}
+    return Found(run_id, {run_id: _digest(run)} | parts)
 
 
 def read(out: Path, found: Found) -> Training:
@@ -126,11 +149,14 @@ def read(out: Path, found: Found) -> Training:
             f"{folder.run} is the record of {run.run_id} in a folder of another name, so a copy; "
             "it is left out. Rename the folder or move it elsewhere."
         )
-    children, problems = [], []
+    children, figures, problems = [], [], []
     for key, digest in found.digests.items():
         if key == found.run_id:
             continue
         name = key.partition("/")[2]
+        if name.startswith(f"{FIGURES}/"):
+            figures.append(Figure(key, digest, folder.path / name))
+            continue
         try:
             target = folder.read_target(name)
         except ReIDError as error:
@@ -143,7 +169,7 @@ def read(out: Path, found: Found) -> Training:
     common = {RUN_ID: found.run_id, TRAINING: parent.digest}
     for mirror in (parent, *children):
         mirror.tags.update(common, **{KEY: mirror.key})
-    return Training(parent, tuple(children), tuple(problems))
+    return Training(parent, tuple(children), tuple(problems), tuple(figures))
 
 
 def _training(key: str, digest: str, run: RunRecord, files: tuple[Path, ...]) -> Mirror:

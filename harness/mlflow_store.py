@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import locked, write_atomic
-from harness.mirror import KEY, MIRRORED, RUN_ID, TRAINING, Mirror, Training
+from harness.mirror import FIGURES, KEY, MIRRORED, RUN_ID, TRAINING, Mirror, Training
 from protocols.errors import ReIDError
 
 PARENT = "mlflow.parentRunId"
@@ -115,6 +115,7 @@ class Store:
             parent = self._ensure(training.parent, present, None, unchanged)
             for child in training.children:
                 self._ensure(child, present, parent, unchanged)
+            missing += self._add_figures(training, parent, unchanged)
             if missing:
                 self._tidy(training)  # a call that a client sent twice leaves a second run
         except MlflowException as error:
@@ -172,6 +173,24 @@ class Store:
         if parent and found.data.tags.get(PARENT) != parent:
             self.client.set_tag(found.info.run_id, PARENT, parent)
         return str(found.info.run_id)
+
+    def _add_figures(
+        self, training: Training, parent: str, unchanged: Callable[[], bool]
+    ) -> list[str]:
+        """Add those figures that the run `parent` does not show yet; returns their keys."""
+        if not training.figures:
+            return []
+        tags = self.client.get_run(parent).data.tags
+        missing = [f for f in training.figures if tags.get(f.tag) != f.digest]
+        for figure in missing:
+            try:
+                self.client.log_artifact(parent, str(figure.path), FIGURES)
+            except FileNotFoundError:
+                raise Changed from None
+            if not unchanged():
+                raise Changed
+            self.client.set_tag(parent, figure.tag, figure.digest)
+        return [figure.key for figure in missing]
 
     def _create(self, wanted: Mirror, parent: str | None, unchanged: Callable[[], bool]) -> str:
         client, tags = self.client, wanted.tags | ({PARENT: parent} if parent else {})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from harness.catalog import DataCatalog
 from harness.config import Precision, RunSpec, make_config, make_spec
+from harness.part_labels import FoldMasks, PartLabelFinder
 from methods import registry as methods
 from methods.interface import Method, MethodConfig
 from protocols import registry as protocols
@@ -26,6 +28,7 @@ class PlannedRun:
     fold: Fold
     method: type[Method]
     config: MethodConfig
+    part_masks: FoldMasks | None = field(default=None, compare=False, repr=False)
 
     @property
     def title(self) -> str:
@@ -63,17 +66,24 @@ def plan(
     seeds: Sequence[int],
     catalog: DataCatalog,
     precision: Precision | None = None,
+    out: Path | None = None,
 ) -> list[PlannedRun]:
     """Every training that `rows` need, sorted by method, fold and seed as they were asked for.
 
+    `out` is where `harness ground` may have left part labels.
     Raises ReIDError, before anything is computed, if some of the data can't be used.
     """
     folds = protocols.folds(rows)
     _require_data(catalog, folds)
     _refuse_leaks(catalog, rows)
+    finder = PartLabelFinder(catalog, out)
+    _require_part_labels(finder, chosen, folds)
     planned = []
     for choice in chosen:
+        needs = choice.method.part_needs(choice.config)
         for fold in folds:
+            masks = finder.find(fold, needs) if needs else None
+            digest = masks.digest if masks else None
             prints = {s: catalog.source_fingerprint(s, fold.source_images) for s in fold.sources}
             for seed in dict.fromkeys(seeds):
                 spec = make_spec(
@@ -85,8 +95,9 @@ def plan(
                     fingerprints=prints,
                     seed=seed,
                     precision=precision or DEFAULT_PRECISION.get(choice.preset, "fp32"),
+                    part_labels=digest,
                 )
-                planned.append(PlannedRun(spec, fold, choice.method, choice.config))
+                planned.append(PlannedRun(spec, fold, choice.method, choice.config, masks))
     return planned
 
 
@@ -125,6 +136,16 @@ def _require_data(catalog: DataCatalog, folds: Sequence[Fold]) -> None:
             problems += _problem(partial(catalog.target_fingerprint, key))
     if problems:
         raise ReIDError("\n".join(dict.fromkeys(problems)))
+
+
+def _require_part_labels(
+    finder: PartLabelFinder, chosen: Sequence[Choice], folds: Sequence[Fold]
+) -> None:
+    for choice in chosen:
+        needs = choice.method.part_needs(choice.config)
+        if needs:
+            stripes = "partition" in type(choice.config).model_fields
+            finder.require(choice.name, folds, needs, stripes)
 
 
 def _problem(read: Callable[[], object]) -> list[str]:

@@ -7,6 +7,7 @@
     run.json             RunRecord: training is done
     targets/D.json       TargetRecord: one target is done
     targets/D.parquet    its queries, one row each (see QUERY_COLUMNS)
+    figures/             pictures that `harness show` has drawn
 """
 
 from __future__ import annotations
@@ -115,9 +116,17 @@ class RunFolder:
         return self.targets / f"{name}.parquet"
 
     def set_aside(self) -> None:
-        """Move what is there into `.replaced`, where it stays until its successor is whole."""
+        """Move what is there into `.replaced`, where it stays until its successor is whole.
+
+        What a `--force` that was interrupted has set aside is kept: an unfinished training does
+        not take its place, it is removed.
+        """
+        there = [p for p in self.path.iterdir() if p not in (self.lock, self.replaced)]
+        if self.replaced.exists() and not self.run.exists():
+            for path in there:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            return
         self.drop_replaced()
-        there = [p for p in self.path.iterdir() if p != self.lock]
         self.replaced.mkdir()
         for path in there:
             path.rename(self.replaced / path.name)

@@ -184,7 +184,7 @@ class _Job:
             self.verify(split.dataset, self.spec.sources[split.dataset], [split])
         starts = _count_start(self.folder)
         write_text(self.folder.spec, self.spec.model_dump_json(indent=1) + "\n")
-        method = build(self.planned, self.sources)
+        method, masks = build(self.planned, self.sources), self.planned.part_masks
         data = training_images(
             self.catalog.root,
             self.sources,
@@ -192,6 +192,7 @@ class _Job:
             seed=self.spec.seed,
             device=accelerator.device,
             workers=self.settings.loader_workers,
+            part_masks=masks.tensor() if masks else None,
         )
         history = train(method, data, accelerator, self.folder.checkpoints, self.progress)
         if history:

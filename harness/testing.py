@@ -24,6 +24,7 @@ from harness.seeds import seed_everything
 from harness.train import cpu_state, make_accelerator, train
 from methods import registry
 from methods.interface import (
+    PARTS,
     Batch,
     Method,
     MethodCard,
@@ -78,11 +79,22 @@ def make_images(root: Path, size: tuple[int, int] = (64, 32)) -> TrainingImages:
 
 
 def build(cls: type[Method], config: MethodConfig, data: TrainingImages, seed: int = 0) -> Method:
-    """A method with initial weights drawn from `seed`; `data` gets its transforms."""
+    """A method with initial weights drawn from `seed`; `data` gets its transforms and masks."""
     seed_everything(seed, "initial weights")
     method = cls(config, SourceInfo(data.num_classes, ("A", "B")))
     data.transforms = method.transforms()
+    needs = cls.part_needs(config)
+    data.part_masks = make_masks(len(data), needs.grid) if needs else None
     return method
+
+
+def make_masks(images: int, grid: tuple[int, int]) -> Tensor:
+    """Part masks [N, R, h, w] bool: bands of rows, one patch in ten wrong."""
+    h, w = grid
+    band = torch.arange(h) * len(PARTS) // h
+    bands = (band == torch.arange(len(PARTS))[:, None])[:, :, None]
+    wrong = np.random.default_rng(0).random((images, len(PARTS), h, w)) < 0.1
+    return bands ^ torch.from_numpy(wrong)
 
 
 def check_card(cls: type[Method]) -> None:

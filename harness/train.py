@@ -89,7 +89,7 @@ def train(
         method.load_state_dict(found.model)
     for index, stage in enumerate(method.stages()):
         if found and index < found.stage:
-            progress.advance(epoch_units(len(data)) * stage.epochs, "going on")
+            progress.advance(epoch_units(len(data)) * stage.cost * stage.epochs, "going on")
             continue
         loop.stage(index, stage, found if found and index == found.stage else None)
     return loop.history
@@ -115,14 +115,15 @@ class _Loop:
         done = resumed.epoch if resumed else 0
         if resumed:
             doing = f"going on after epoch {done}"
-            self.progress.advance(epoch_units(len(self.data)) * done, doing)
+            self.progress.advance(epoch_units(len(self.data)) * stage.cost * done, doing)
             optimizer.load_state_dict(resumed.training["optimizer"])
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(resumed.training["scaler"])
             stage.load_state_dict(_to(resumed.training["stage"], self.accelerator.device))
         else:
             seed_everything(self.data.seed, stage.name, "prepare")
-            stage.prepare(self.data)
+            with self.accelerator.autocast():
+                stage.prepare(self.data)
         for epoch in range(done + 1, stage.epochs + 1):
             for group, lr in zip(optimizer.param_groups, base_lrs, strict=True):
                 group["lr"] = lr * stage.lr_factor(epoch)
@@ -137,8 +138,9 @@ class _Loop:
         data, progress = self.data, self.progress
         seed_everything(data.seed, stage.name, epoch)
         doing = f"{stage.name} {epoch}/{stage.epochs}"
-        stage.begin_epoch(epoch, data)
-        progress.advance(len(data) * EVALUATION_PASS, doing)
+        with self.accelerator.autocast():
+            stage.begin_epoch(epoch, data)
+        progress.advance(len(data) * EVALUATION_PASS * stage.cost, doing)
         self.method.train()
         sums: dict[str, float] = defaultdict(float)
         batches = images = 0
@@ -154,9 +156,9 @@ class _Loop:
             for name, value in values.items():
                 sums[name] += value
             loss = sum(values.values())
-            progress.advance(len(batch) * TRAINING_PASS, f"{doing}, loss {loss:.3f}")
+            progress.advance(len(batch) * TRAINING_PASS * stage.cost, f"{doing}, loss {loss:.3f}")
         # an epoch of the PK sampler is not exactly one pass; an estimate must not drift for it
-        progress.advance((len(data) - images) * TRAINING_PASS, doing)
+        progress.advance((len(data) - images) * TRAINING_PASS * stage.cost, doing)
         return {
             "stage": stage.name,
             "epoch": epoch,

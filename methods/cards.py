@@ -59,5 +59,13 @@ CARDS = {
             modality="image",
             pretraining=CLIP_PRETRAINING,
         ),
+        MethodCard(
+            name="muva",
+            summary="multi-grained vision-language alignment: prompts, part masks, two stages",
+            paper="MUVA, arXiv:2603.14012, 2026",
+            licence="Apache-2.0; weights MIT",
+            modality="image",
+            pretraining=CLIP_PRETRAINING,
+        ),
     )
 }

@@ -4,7 +4,8 @@ A method is an `nn.Module` with a frozen typed `Config` (defaults: the paper's),
 `transforms()`, `stages()`, `encode(batch)` and `score(queries, gallery)`. The harness builds it,
 trains its stages in order, and asks for `encode` on images of people it has never seen.
 
-Shape letters: B batch, N training images, C training identities, D feature size, H x W image.
+Shape letters: B batch, N training images, C training identities, D feature size, H x W image,
+R body parts, h x w patch grid.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from torch import Tensor, nn
 from methods.cards import MethodCard
 
 __all__ = [
+    "PARTS",
     "Batch",
     "Method",
     "MethodCard",
     "MethodConfig",
+    "PartMaps",
+    "PartNeeds",
     "SourceData",
     "SourceInfo",
     "Stage",
@@ -32,6 +36,9 @@ __all__ = [
     "Transform",
     "Transforms",
 ]
+
+PARTS = ("head", "upper", "legs")
+"""Body parts, in the order of every tensor that has an axis for them."""
 
 
 class MethodConfig(BaseModel):
@@ -82,7 +89,9 @@ class TrainBatch:
     """A batch of training images and what is known of them.
 
     images: [B, 3, H, W]; labels: [B] in 0..C-1; domains: [B] index of the source;
-    camids: [B] cameras of that source; indices: [B] row of the image in the training split.
+    camids: [B] cameras of that source; indices: [B] row of the image in the training split;
+    part_masks: [B, R, h, w] bool, where the parts of `PARTS` are, flipped and cropped as the image
+    was; None unless the method's `part_needs` asks for them.
     """
 
     images: Tensor
@@ -90,9 +99,37 @@ class TrainBatch:
     domains: Tensor
     camids: Tensor
     indices: Tensor
+    part_masks: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+@dataclass(frozen=True)
+class PartNeeds:
+    """What a method needs to be told of body parts in its training images.
+
+    `grid` is (rows, columns) of patches; `calibrate` whether boxes out of the ordinary are
+    replaced first (MUVA section 3.2.3); `file` a file of part labels, None for those the harness
+    finds by itself.
+    """
+
+    grid: tuple[int, int]
+    calibrate: bool = True
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class PartMaps:
+    """Where a model looks for body parts, for pictures: one map per layer, image and part.
+
+    parts: names; masks: [layers, B, R, h, w] probabilities 0..1; attention: [layers, B, R, h, w]
+    of each part's token over the patches, means over heads, each map sums to at most 1.
+    """
+
+    parts: tuple[str, ...]
+    masks: Tensor
+    attention: Tensor
 
 
 @dataclass(frozen=True)
@@ -123,8 +160,13 @@ class SourceData(Protocol):
 
     def __len__(self) -> int: ...
 
-    def pk_batches(self, epoch: int, identities: int, instances: int) -> Iterable[TrainBatch]:
-        """Augmented batches of `identities` x `instances` images; drawn from seed and epoch."""
+    def pk_batches(
+        self, epoch: int, identities: int, instances: int, decode: bool = True
+    ) -> Iterable[TrainBatch]:
+        """Augmented batches of `identities` x `instances` images; drawn from seed and epoch.
+
+        Without `decode` no file is read: the same batches, `images` [B, 0], no part masks.
+        """
         ...
 
     def in_order(self, batch_size: int = 128) -> Iterable[TrainBatch]:
@@ -141,6 +183,8 @@ class Stage:
 
     name: str = "train"
     epochs: int
+    cost: float = 1.0
+    """An epoch's work beside one over all images; only estimates of time depend on it."""
 
     def prepare(self, data: SourceData) -> None:
         """Once, before the first epoch. What it computes belongs in `state_dict`."""
@@ -184,6 +228,8 @@ class Method(nn.Module):
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     card: ClassVar[MethodCard]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "tiny": {}}
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of the state-dict names that `encode` does not need: a classifier, prompts."""
 
     def __init__(self, config: MethodConfig, sources: SourceInfo) -> None:
         super().__init__()
@@ -198,9 +244,26 @@ class Method(nn.Module):
         return []
 
     @classmethod
-    def planned_epochs(cls, config: Any) -> int:
-        """Epochs over all stages; only estimates of time depend on it."""
+    def planned_epochs(cls, config: Any) -> float:
+        """Epochs over all stages, each times its `cost`; only estimates of time depend on it."""
         return 0
+
+    @classmethod
+    def part_needs(cls, config: Any) -> PartNeeds | None:
+        """What training must be told of body parts; None for nothing."""
+        return None
+
+    @classmethod
+    def translate(cls, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """A state dict of the method's authors in the names of this class; others as they are."""
+        return state
+
+    def part_maps(self, batch: Batch) -> PartMaps | None:
+        """Where the model sees body parts in these images; None for a method that looks for none.
+
+        Called in eval mode without gradients.
+        """
+        return None
 
     def transforms(self) -> Transforms:
         """How images become tensors, in training and in evaluation."""

@@ -16,6 +16,7 @@ ENTRY_POINT_GROUP = "harness.methods"
 BUILT_IN = {
     "colour-histogram": "methods.colour_histogram:ColourHistogram",
     "clip-zero-shot": "methods.clip_zero_shot:ClipZeroShot",
+    "muva": "methods.muva.method:Muva",
     "vision-only": "methods.vision_only:VisionOnly",
 }
 

@@ -43,7 +43,7 @@ from methods.parts.clip import (
     load_clip,
     weights_files,
 )
-from methods.parts.losses import identity_loss, prototypical_loss
+from methods.parts.losses import full_precision, identity_loss, prototypical_loss
 from methods.parts.memory import centroids, update_with_hardest
 from methods.parts.necks import bn_neck, identity_classifier
 from methods.parts.schedules import warmup_steps
@@ -101,6 +101,7 @@ class VisionOnly(Method):
             "lr_milestones": (7, 9),
         },
     }
+    training_only: ClassVar[tuple[str, ...]] = ("classifier.",)
 
     def __init__(self, config: VisionOnlyConfig, sources: SourceInfo) -> None:
         super().__init__(config, sources)
@@ -178,7 +179,7 @@ class IdentityStage(Stage):
     def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
         """L_id and L_imp of Eq. 2."""
         neck = self.method.neck_features(batch.images)
-        features = normalize(neck.float(), dim=1)
+        features = normalize(full_precision(neck), dim=1)
         self.features = features.detach()
         logits = self.method.classifier(neck)
         return {

@@ -61,7 +61,7 @@ def run_command(request: RunRequest, console: Console) -> int:
     chosen = choose(request.methods, preset, parse_overrides(request.overrides))
     selected, catalog = _data(request, console)
     precision = cast(Precision | None, request.precision)
-    planned = plan(chosen, selected, request.seeds, catalog, precision)
+    planned = plan(chosen, selected, request.seeds, catalog, precision, request.out)
     require_writable(request.out)
     settings = Settings(request.out, request.device, request.loader_workers, request.force)
     mirror = _Mirror(request, console)

@@ -108,6 +108,29 @@ def load_clip(config: ClipConfig) -> CLIP:
     return model.eval()
 
 
+def patch_grid(config: ClipConfig) -> tuple[int, int]:
+    """Rows and columns of patches of a config's images, without building the model.
+
+    Raises UnknownName for an unknown backbone, ReIDError for one whose image side has no patches.
+    """
+    if config.backbone == TINY:
+        from methods.parts import tiny_clip
+
+        vision = tiny_clip.CONFIG["vision_cfg"]
+    else:
+        import open_clip
+
+        known = open_clip.get_model_config(config.backbone)
+        if known is None:
+            raise UnknownName("CLIP backbone", config.backbone, [TINY, *open_clip.list_models()])
+        vision = known["vision_cfg"]
+    patch = vision.get("patch_size")
+    if not patch or isinstance(vision.get("layers"), list | tuple):
+        raise ReIDError(f"backbone={config.backbone}: its image side is not a vision transformer.")
+    height, width = (patch, patch) if isinstance(patch, int) else patch
+    return config.image_size[0] // height, config.image_size[1] // width
+
+
 def image_encoder(clip: CLIP, size: tuple[int, int]) -> VisionTransformer:
     """The vision transformer of a CLIP, for images of `size` (height, width).
 

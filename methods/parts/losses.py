@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """What a loss is computed in: float32 under mixed precision, else as it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def identity_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -15,17 +15,20 @@ def centroids(
     """L2-normalised mean of the features of each identity.
 
     pairs: (features [B, D], labels [B]) for every batch of a pass over the training images.
-    Returns [C, D] float32. Sums run in float64, so that the batch size does not show.
+    Returns [C, D], float32 unless the features are float64. Sums run in float64, so that the
+    batch size does not show.
     """
     total: Tensor | None = None
+    kind = torch.float32
     for features, labels in pairs:
         if total is None:
+            kind = torch.promote_types(features.dtype, kind)
             total = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, device=device)
         total.index_add_(0, labels, features.double())
     if total is None:
         raise ValueError("a memory needs at least one batch of features")
     # the mean and the sum have one direction
-    return functional.normalize(total, dim=1).float()
+    return functional.normalize(total, dim=1).to(kind)
 
 
 @torch.no_grad()

@@ -1,0 +1,118 @@
+"""`harness encode`: a trained method's features of a folder of images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from harness.config import parse_overrides
+from harness.encode import FEATURES, find_images, require_npz, save_features
+from harness.evaluate import Extractor
+from harness.progress import EVALUATION_PASS
+from harness.screen import ScreenProgress
+from harness.train import make_accelerator
+from harness.trained import Recipe, load, read_recipe
+from protocols.errors import DataError, UnknownName
+from protocols.verify import verify_images
+
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class EncodeRequest:
+    """The options of `harness encode`, as typed."""
+
+    method: str
+    checkpoint: Path | None
+    images: Path
+    out: Path
+    preset: str | None
+    overrides: tuple[str, ...]
+    device: str
+    loader_workers: int
+
+
+def encode_command(request: EncodeRequest, console: Console) -> None:
+    """Encode every image below a folder and write the features."""
+    if request.device not in ("auto", "cpu"):
+        raise UnknownName("--device", request.device, ["auto", "cpu"])
+    found = find_images(request.images)
+    require_npz(request.out)
+    overrides = parse_overrides(request.overrides)
+    recipe = read_recipe(request.method, request.preset, overrides, request.checkpoint)
+
+    def say(text: str) -> None:
+        console.print(escape(text), highlight=False, soft_wrap=True)
+
+    method = load(recipe)
+    say(_origin(recipe))
+    say(_config(recipe))
+    device = make_accelerator("fp32", request.device).device
+    with ScreenProgress(console, len(found.names) * EVALUATION_PASS, 1) as progress:
+        progress.begin(f"{recipe.name} on {request.images}")
+        _require_whole([found.root / name for name in found.names], progress)
+        extract = Extractor(method.to(device), found.root, device, request.loader_workers, progress)
+        encoded = extract(found.names)
+    save_features(request.out, found.names, encoded)
+    if found.skipped:
+        say(f"Skipped:  {found.left_out()}.")
+    say(f"Features: {len(found.names)} x {_width(encoded)}, float32, {request.out}")
+
+
+def _require_whole(paths: list[Path], progress: ScreenProgress) -> None:
+    """Decode every image before time is spent. Raises DataError naming the damaged ones."""
+
+    def watch(done: int, total: int) -> None:
+        progress.advance(0, f"decoding once, {done} of {total} images")
+
+    bad = verify_images(paths, watch)
+    if bad:
+        named = "; ".join(f"{one.path}: {one.reason}" for one in bad[:SHOWN])
+        more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        raise DataError(
+            f"{len(bad)} of {len(paths)} images are damaged: {named}{more}. "
+            "Replace them or take them out of the folder."
+        )
+
+
+def _origin(recipe: Recipe) -> str:
+    if recipe.weights is None:
+        return f"Method:   {recipe.name}, which trains nothing."
+    if recipe.spec is None:
+        return f"Method:   {recipe.name}, weights of {recipe.weights}."
+    trained = f"trained on {recipe.spec.fold_name}, seed {recipe.spec.seed}"
+    version = recipe.method.card.version
+    other = (
+        ""
+        if recipe.spec.method_version == version
+        else (f"; made by version {recipe.spec.method_version} of it, this is version {version}")
+    )
+    return f"Method:   {recipe.name}, run {recipe.spec.id} {trained}{other}."
+
+
+def _config(recipe: Recipe) -> str:
+    """What differs from the method's defaults, and what no checkpoint can tell."""
+    values = recipe.config.model_dump(mode="json", exclude_defaults=True)
+    if recipe.weights is not None:
+        # the initial ones, which are not used
+        values.pop("weights", None)
+    changed = ", ".join(f"{key}={_typed(value)}" for key, value in values.items())
+    text = f"Config:   {changed or 'the defaults'}."
+    unset = [key for key, value in recipe.config if value is None]
+    if recipe.spec is None and unset:
+        text += f" Left to the method, --set them if training did: {', '.join(unset)}."
+    return text
+
+
+def _typed(value: Any) -> str:
+    """A value as --set takes it."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _width(encoded: dict[str, Any]) -> str:
+    return " x ".join(str(n) for n in encoded[FEATURES].shape[1:])

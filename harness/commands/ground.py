@@ -1,0 +1,172 @@
+"""`harness ground`: part labels of training images, from an expert's answers to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.catalog import DataCatalog
+from harness.files import require_writable, write_atomic
+from harness.part_labels import OWN, ground_file, ground_folder, image_size
+from methods.grounding.annotations import read_csv
+from methods.grounding.calibration import calibrate
+from methods.grounding.labels import PartLabels
+from methods.grounding.pickled import read_masks
+from methods.interface import PARTS
+from protocols.datasets.folders import require_data_root
+from protocols.errors import DataError, ReIDError, UnknownName
+from protocols.types import SourceImages
+
+
+@dataclass(frozen=True)
+class GroundRequest:
+    """The options of `harness ground`, as typed."""
+
+    data: Path
+    datasets: tuple[str, ...]
+    expert: str
+    source: Path | None
+    grid: str
+    images: str
+    out: Path
+
+
+def ground_command(request: GroundRequest, console: Console) -> None:
+    """Label the images of every data set and say what came out.
+
+    Raises ReIDError for an unknown expert, for answers that can't be read or do not fit.
+    """
+    expert = _expert(request)
+    if request.images not in ("train", "all"):
+        raise UnknownName("--images", request.images, ["train", "all"])
+    which: SourceImages = "all" if request.images == "all" else "train"
+    if not request.datasets:
+        raise ReIDError("--datasets: expected a comma list of data sets, such as MA,MS.")
+    require_data_root(request.data)
+    require_writable(request.out)
+    catalog = DataCatalog(request.data, say=lambda text: console.print(escape(text)))
+    # all of them before any: what one lacks is known before files appear
+    done = {key: _labels(expert, catalog, key, which) for key in dict.fromkeys(request.datasets)}
+    for key, labels in done.items():
+        path = ground_file(request.out, key, catalog.source_fingerprint(key, which))
+        write_atomic(path, labels.write)
+        _tell(key, labels, path, console)
+    console.print(f"\n{_use(request, catalog)}", highlight=False, soft_wrap=True)
+
+
+def _use(request: GroundRequest, catalog: DataCatalog) -> str:
+    """How a training gets what was made."""
+    folder = ground_folder(request.out)
+    if catalog.kind == "stand-in":
+        return f"Stand-ins have true boxes, used unless you --set part_labels={folder}."
+    return (
+        f"`harness run` with --data {request.data} and --out {request.out} uses them; with another "
+        f"--out, --set part_labels={folder}."
+    )
+
+
+Expert = Callable[[str, list[str]], PartLabels]
+"""(data set, paths of its images below the data root) -> their labels."""
+
+
+def _labels(expert: Expert, catalog: DataCatalog, key: str, which: SourceImages) -> PartLabels:
+    paths = [image.path for image in catalog.source(key, which).images]
+    try:
+        return expert(key, paths)
+    except ReIDError as error:
+        raise DataError(f"{key}: {error}") from error
+
+
+def _expert(request: GroundRequest) -> Expert:
+    """The expert that was asked for, its answers read."""
+    makers: dict[str, Callable[[GroundRequest], Expert]] = {
+        "annotations": _annotations,
+        "masks": _masks,
+        "stripes": _stripes,
+    }
+    if request.expert not in makers:
+        raise UnknownName("--expert", request.expert, makers)
+    if (request.source is None) != (request.expert == "stripes"):
+        raise ReIDError(
+            f"--expert {request.expert} "
+            + ("reads no file; leave --from out." if request.source else "needs --from FILE.")
+        )
+    return makers[request.expert](request)
+
+
+def _stripes(request: GroundRequest) -> Expert:
+    parts = len(PARTS)
+    bands = np.array([(0, i / parts, 1, (i + 1) / parts) for i in range(parts)], dtype=np.float32)
+
+    def expert(key: str, paths: list[str]) -> PartLabels:
+        boxes = np.tile(bands, (len(paths), 1, 1))
+        return PartLabels(tuple(paths), boxes=boxes, made="equal horizontal stripes")
+
+    return expert
+
+
+def _masks(request: GroundRequest) -> Expert:
+    return _selecting(read_masks(_file(request), parse_grid(request.grid)), request)
+
+
+def _annotations(request: GroundRequest) -> Expert:
+    file = _file(request)
+    if file.suffix == OWN:
+        return _selecting(PartLabels.read(file), request)
+    boxes = read_csv(file)
+
+    def size(path: str) -> tuple[int, int]:
+        return image_size(request.data / path)
+
+    return lambda key, paths: boxes.labels(paths, size)
+
+
+def _selecting(labels: PartLabels, request: GroundRequest) -> Expert:
+    def expert(key: str, paths: list[str]) -> PartLabels:
+        try:
+            return labels.select(paths)
+        except DataError as error:
+            raise DataError(f"{request.source}: {error}") from error
+
+    return expert
+
+
+def _file(request: GroundRequest) -> Path:
+    assert request.source is not None
+    if not request.source.is_file():
+        raise DataError(f"--from {request.source}: there is no such file.")
+    return request.source
+
+
+def parse_grid(text: str) -> tuple[int, int]:
+    """`16x8` to (16, 8). Raises ReIDError for anything else."""
+    rows, _, columns = text.lower().partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise ReIDError(f"--grid {text!r}: expected rows x columns of patches, such as 16x8.")
+    return int(rows), int(columns)
+
+
+def _tell(key: str, labels: PartLabels, path: Path, console: Console) -> None:
+    """What was found, what is missing, what calibration would replace."""
+    missing = labels.missing.sum(0)
+    replaced = calibrate(labels.boxes).replaced.sum(0) if labels.boxes is not None else None
+    kind = "boxes"
+    if labels.masks is not None:
+        kind = "masks on {}x{} patches".format(*labels.masks.shape[2:])
+    console.print(f"\n[bold]{escape(key)}[/bold]: {len(labels.images)} images, {kind}")
+    grid = Table(box=box.SIMPLE_HEAD)
+    for name in ("part", "found", "missing", "calibration replaces"):
+        grid.add_column(name, justify="left" if name == "part" else "right")
+    for i, part in enumerate(PARTS):
+        found = len(labels.images) - missing[i]
+        odd = "-" if replaced is None else str(replaced[i])
+        grid.add_row(part, str(found), str(missing[i]), odd)
+    console.print(grid)
+    console.print(f"  {escape(str(path))}", highlight=False, soft_wrap=True)

@@ -1,0 +1,239 @@
+"""Where the part masks of a fold's training images come from; found before anything is trained.
+
+In this order: the files a method's config names; for stand-ins, the boxes they were drawn with;
+what `harness ground` has written to `<out>/part_labels`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from torch import Tensor
+
+from harness.catalog import DataCatalog
+from methods.grounding.labels import PartLabels
+from methods.grounding.pickled import read_masks
+from methods.grounding.voting import Masks
+from methods.interface import PARTS, PartNeeds
+from protocols import standin
+from protocols.errors import DataError, ReIDError
+from protocols.types import Fold, SourceImages
+
+OWN, PICKLES = ".safetensors", (".pkl", ".pickle", ".pt", ".pth")
+STANDIN_PARTS = dict(zip(PARTS, ("head", "upper body", "legs"), strict=True))
+"""Part -> its name in the stand-ins' annotations."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldMasks:
+    """The masks of a fold's training images: one array [n, R, h, w] for each source, in order."""
+
+    sources: tuple[Masks, ...]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of the SHA-256 of the masks and their shapes, however they were made."""
+        total = hashlib.sha256()
+        for masks in self.sources:
+            total.update(f"{masks.shape}\n".encode())
+            total.update(np.packbits(masks).tobytes())
+        return total.hexdigest()[:16]
+
+    def tensor(self) -> Tensor:
+        """All of them: [N, R, h, w] bool."""
+        return torch.from_numpy(np.concatenate(self.sources))
+
+
+class NoPartLabels(ReIDError):
+    """Nobody has labelled the parts of a source's images."""
+
+    def __init__(self, key: str, which: SourceImages, stale: Path | None = None) -> None:
+        self.key, self.which, self.stale = key, which, stale
+        super().__init__(f"There are no part labels for {key}.")
+
+
+class PartLabelFinder:
+    """Finds the masks of folds; every file is read once, every source voted on once."""
+
+    def __init__(self, catalog: DataCatalog, out: Path | None = None) -> None:
+        self.catalog, self.out = catalog, out
+        self._files: dict[tuple[Path, tuple[int, int]], PartLabels] = {}
+        self._masks: dict[tuple[str, SourceImages, PartNeeds], Masks] = {}
+
+    def find(self, fold: Fold, needs: PartNeeds) -> FoldMasks:
+        """The masks of a fold's training images on the grid that is needed.
+
+        Raises NoPartLabels for a source without any, ReIDError for labels that do not serve.
+        """
+        return FoldMasks(tuple(self._source(s, fold.source_images, needs) for s in fold.sources))
+
+    def require(
+        self, name: str, folds: Iterable[Fold], needs: PartNeeds, stripes: bool = False
+    ) -> None:
+        """Raise one ReIDError that names every source of `folds` whose labels `name` lacks.
+
+        `stripes`: whether the method's config has a partition that needs no labels.
+        """
+        lacking: list[NoPartLabels] = []
+        problems: list[str] = []
+        for key, which in sorted({(s, f.source_images) for f in folds for s in f.sources}):
+            try:
+                self._source(key, which, needs)
+            except NoPartLabels as error:
+                lacking.append(error)
+            except ReIDError as error:
+                problems.append(f"{key}: {error}")
+        if lacking:
+            problems.append(self._advice(name, lacking, stripes))
+        if problems:
+            raise ReIDError("\n".join(problems))
+
+    def _source(self, key: str, which: SourceImages, needs: PartNeeds) -> Masks:
+        """[N, R, h, w] bool, in the order of the source's images."""
+        if (key, which, needs) not in self._masks:
+            paths = [image.path for image in self.catalog.source(key, which).images]
+            labels, where = self._labels(key, which, paths, needs)
+            try:
+                masks = labels.masks_for(paths, needs.grid, needs.calibrate)
+            except DataError as error:
+                raise DataError(f"{where}: {error}") from error
+            self._masks[key, which, needs] = masks
+        return self._masks[key, which, needs]
+
+    def _labels(
+        self, key: str, which: SourceImages, paths: Sequence[str], needs: PartNeeds
+    ) -> tuple[PartLabels, str]:
+        """The labels of a source, and in words where they are."""
+        if needs.file is not None:
+            return self._of_files(key, paths, needs.file, needs.grid)
+        if self.catalog.kind == "stand-in":
+            labels = standin_labels(self.catalog.root, key, paths)
+            if labels is not None:
+                return labels, "the stand-ins' own boxes"
+        path = self._ground_file(key, which)
+        return self._read(path, needs.grid), str(path)
+
+    def _of_files(
+        self, key: str, paths: Sequence[str], named: str, grid: tuple[int, int]
+    ) -> tuple[PartLabels, str]:
+        """Of the files that are named, the one that knows a source's images."""
+        files = list_files(named)
+        known = {f: sum(r is not None for r in self._read(f, grid).find(paths)) for f in files}
+        whole = [str(file) for file, n in known.items() if n == len(paths)]
+        if len(whole) > 1:
+            raise DataError(
+                f"{' and '.join(whole)} all hold labels for its images; name one in part_labels."
+            )
+        # where none knows all, the one that knows most says what it lacks
+        best = max(files, key=lambda file: known[file])
+        return self._read(best, grid), str(best)
+
+    def _read(self, path: Path, grid: tuple[int, int]) -> PartLabels:
+        if (path, grid) not in self._files:
+            self._files[path, grid] = read_labels(path, grid)
+        return self._files[path, grid]
+
+    def _ground_file(self, key: str, which: SourceImages) -> Path:
+        """What `harness ground` wrote for a source's images, or for all of its data set's."""
+        folder = ground_folder(self.out or Path("runs"))
+        name = re.compile(rf"{re.escape(key)}-[0-9a-f]{{16}}\{OWN}")
+        there = sorted(p for p in folder.glob(f"*{OWN}") if name.fullmatch(p.name))
+        # the fingerprint of a whole data set is not asked for in vain: it reads every image
+        for images in (which, "all") if there else ():
+            digest = self.catalog.source_fingerprint(key, images)
+            path = ground_file(folder.parent, key, digest)
+            if path in there:
+                return path
+        raise NoPartLabels(key, which, there[0] if there else None)
+
+    def _advice(self, name: str, lacking: Sequence[NoPartLabels], stripes: bool) -> str:
+        keys = list(dict.fromkeys(one.key for one in lacking))
+        lines = [f"{name} needs to know where body parts are, and nobody has said for"]
+        lines[0] += f" {', '.join(keys)}."
+        lines += [
+            f"{one.stale} is of other images of {one.key}, or of images that have changed since."
+            for one in lacking
+            if one.stale
+        ]
+        for which in dict.fromkeys(one.which for one in lacking):
+            mine = ",".join(one.key for one in lacking if one.which == which)
+            data, out = shlex.quote(str(self.catalog.root)), shlex.quote(str(self.out or "runs"))
+            lines.append(
+                f"`harness ground --data {data} --datasets {mine} --expert annotations "
+                f"--from FILE --out {out}{' --images all' if which == 'all' else ''}` takes boxes "
+                "from a CSV; `harness ground --help` tells of other experts."
+            )
+        if stripes:
+            lines.append("`--set partition=stripes` runs without.")
+        return "\n".join(lines)
+
+
+def standin_labels(root: Path, key: str, paths: Sequence[str]) -> PartLabels | None:
+    """The boxes that pictures of a stand-in were drawn with; None if some are no stand-ins'."""
+    try:
+        truth = standin.truth(root, key)
+    except DataError:
+        return None
+    if not all(path in truth for path in paths):
+        return None
+    boxes = np.full((len(paths), len(PARTS), 4), np.nan, dtype=np.float32)
+    for row, path in enumerate(paths):
+        width, height = image_size(root / path)
+        for part, name in enumerate(STANDIN_PARTS.values()):
+            if name in truth[path]["boxes"]:
+                boxes[row, part] = truth[path]["boxes"][name]
+        boxes[row] /= (width, height, width, height)
+    return PartLabels(tuple(paths), boxes=boxes, made="drawn with the picture")
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the file's header. Raises DataError naming the file."""
+    try:
+        with PillowImage.open(path) as image:
+            return image.size
+    except OSError as error:
+        raise DataError(f"{path} can not be read as an image ({error}).") from error
+
+
+def list_files(named: str) -> list[Path]:
+    """The label files of a comma list of files and folders, sorted within a folder.
+
+    Raises DataError for what is not there, for a folder without any, and for an unknown suffix.
+    """
+    suffixes = (OWN, *PICKLES)
+    files: list[Path] = []
+    for text in filter(None, (part.strip() for part in named.split(","))):
+        path = Path(text).expanduser()
+        found = sorted(p for p in path.glob("*") if p.suffix in suffixes) if path.is_dir() else []
+        if not found and not (path.is_file() and path.suffix in suffixes):
+            raise DataError(
+                f"part_labels={named}: {path} is no file of part labels and no folder with any; "
+                f"expected {', '.join(suffixes)}."
+            )
+        files += found or [path]
+    if not files:
+        raise DataError(f"part_labels={named!r}: expected a file, a folder or a comma list.")
+    return list(dict.fromkeys(files))
+
+
+def read_labels(path: Path, grid: tuple[int, int]) -> PartLabels:
+    """Labels from a file: our own, or the authors' pickled masks on a `grid` of patches."""
+    return read_masks(path, grid) if path.suffix in PICKLES else PartLabels.read(path)
+
+
+def ground_folder(out: Path) -> Path:
+    """Where `harness ground` writes."""
+    return out / "part_labels"
+
+
+def ground_file(out: Path, key: str, fingerprint: str) -> Path:
+    """The labels of a data set's images with this fingerprint."""
+    return ground_folder(out) / f"{key}-{fingerprint}{OWN}"

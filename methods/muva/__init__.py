@@ -1,0 +1,1 @@
+"""MUVA: multi-grained vision-language alignment for domain-generalised person re-identification."""

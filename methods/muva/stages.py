@@ -1,0 +1,205 @@
+"""MUVA's two stages of training (section 3.1.2, algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from methods.interface import SourceData, Stage, TrainBatch
+from methods.muva.losses import image_to_text_loss, mask_bce, mask_dice, prompt_loss
+from methods.parts.losses import full_precision, identity_loss, prototypical_loss
+from methods.parts.memory import centroids, update_with_hardest
+from methods.parts.schedules import warmup_cosine, warmup_steps
+
+if TYPE_CHECKING:
+    from methods.muva.method import Muva
+    from methods.muva.prompts import PromptedText
+
+TEXTS_AT_ONCE = 64
+
+
+class PromptStage(Stage):
+    """Stage 1: the prompts of each identity move toward its visual prototype; all else is frozen.
+
+    VPM-1 is made once, from the features f of all images under the evaluation transform with
+    their pseudo-label masks in every layer, in eval mode.
+    """
+
+    name = "prompts"
+    cost = 0.05
+
+    def __init__(self, method: Muva) -> None:
+        assert method.text is not None
+        self.method, self.text = method, method.text
+        self.config = method.config
+        self.epochs = method.config.stage1_epochs
+        self.memory = torch.empty(0)
+
+    @torch.no_grad()
+    def prepare(self, data: SourceData) -> None:
+        """VPM-1: the L2-normalised mean of each identity's f, which is not normalised before."""
+        self.method.eval()
+        domains = torch.zeros(data.num_classes, dtype=torch.long, device=data.device)
+
+        def features() -> Iterator[tuple[Tensor, Tensor]]:
+            for b in data.in_order():
+                domains[b.labels] = b.domains
+                yield self.method.encoder(b.images, self.method.pseudo_masks(b)).features, b.labels
+
+        self.memory = centroids(features(), data.num_classes, data.device)
+        if self.text.domain_specific:
+            self.text.set_domains(domains)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam over the prompts alone."""
+        c = self.config
+        return torch.optim.Adam([self.text.prompts], lr=c.stage1_lr, weight_decay=c.weight_decay)
+
+    def lr_factor(self, epoch: int) -> float:
+        """Warm-up and cosine."""
+        c = self.config
+        return warmup_cosine(
+            epoch,
+            self.epochs,
+            c.stage1_lr,
+            c.stage1_warmup_epochs,
+            c.stage1_warmup_lr,
+            c.stage1_min_lr,
+        )
+
+    def batches(self, epoch: int, data: SourceData) -> Iterable[TrainBatch]:
+        """P x K batches, of which only the labels count; or each identity once (algorithm 1)."""
+        P, K = self.config.identities, self.config.instances
+        if self.config.chosen("stage1_batches") == "pk":
+            return data.pk_batches(epoch, P, K, decode=False)
+        return _identity_batches(data, P * K)
+
+    def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """L_cmp of Eq. 1; an identity's text is encoded once however often it is in the batch."""
+        labels, counts = batch.labels.unique(return_counts=True)
+        text = self.text(labels)
+        loss = prompt_loss(text, self.memory, labels, counts, self.config.stage1_temperature)
+        return {"cmp": loss}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """VPM-1 is constant once made."""
+        return {"memory": self.memory}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse."""
+        self.memory = state["memory"]
+
+
+class EncoderStage(Stage):
+    """Stage 2: image encoder, local tokens, RMP, BN neck and classifier; the text is frozen.
+
+    L = L_id + L_imp + L_i2tce + L_bce + L_dice (Eq. 11), all of weight 1.
+    """
+
+    name = "encoder"
+
+    def __init__(self, method: Muva) -> None:
+        self.method = method
+        self.config = method.config
+        self.epochs = method.config.epochs
+        self.text_memory = torch.empty(0)
+        self.memory = torch.empty(0)
+        self.features = torch.empty(0)
+
+    @torch.no_grad()
+    def prepare(self, data: SourceData) -> None:
+        """TPM: the text features of all identities, from the prompts of stage 1."""
+        if self.method.text is not None:
+            self.method.eval()
+            self.text_memory = encode_all(self.method.text, data.num_classes, data.device)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam; the RMP at ten times the rate, with a weight decay of its own."""
+        c, method = self.config, self.method
+        predictors = list(method.encoder.mask_predictor.parameters())
+        apart = {id(p) for p in predictors}
+        if method.text is not None:
+            apart |= {id(p) for p in method.text.parameters()}
+        others = [p for p in method.parameters() if p.requires_grad and id(p) not in apart]
+        groups = [{"params": others, "lr": c.lr, "weight_decay": c.weight_decay}]
+        if predictors:
+            decay = c.chosen("rmp_weight_decay")
+            rate = c.lr * c.rmp_lr_scale
+            groups.append({"params": predictors, "lr": rate, "weight_decay": decay})
+        return torch.optim.Adam(groups)
+
+    def lr_factor(self, epoch: int) -> float:
+        """Linear warm-up, then steps."""
+        return warmup_steps(epoch, self.config.warmup_epochs, self.config.lr_milestones)
+
+    @torch.no_grad()
+    def begin_epoch(self, epoch: int, data: SourceData) -> None:
+        """VPM-2: the centroids of L2(b), evaluation transform, pseudo-label masks, eval mode."""
+        self.method.eval()
+        pairs = (
+            (normalize(self.method(b.images, self.method.pseudo_masks(b))[1], dim=1), b.labels)
+            for b in data.in_order()
+        )
+        self.memory = centroids(pairs, data.num_classes, data.device)
+
+    def batches(self, epoch: int, data: SourceData) -> Iterable[TrainBatch]:
+        """P x K batches."""
+        return data.pk_batches(epoch, self.config.identities, self.config.instances)
+
+    def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Eq. 11 on masks that the model predicts itself."""
+        c, labels = self.config, batch.labels
+        encoded, neck = self.method(batch.images)
+        features = normalize(full_precision(neck), dim=1)
+        self.features = features.detach()
+        logits = self.method.classifier(neck)
+        losses = {
+            "id": identity_loss(logits, labels, c.chosen("label_smoothing")),
+            "imp": prototypical_loss(features, self.memory, labels, c.temperature),
+        }
+        if self.method.text is not None:
+            similarity = c.chosen("i2t_similarity")
+            losses["i2t"] = image_to_text_loss(
+                full_precision(encoded.features),
+                self.text_memory,
+                labels,
+                similarity,
+                c.i2t_smoothing,
+            )
+        masks = self.method.pseudo_masks(batch)
+        if masks is not None and encoded.mask_logits is not None:
+            scores = full_precision(encoded.mask_logits)
+            losses["bce"] = mask_bce(scores, masks)
+            losses["dice"] = mask_dice(scores, masks, c.chosen("dice"))
+        return losses
+
+    def after_step(self, batch: TrainBatch) -> None:
+        """Move VPM-2 toward the hardest instance of each identity (Eq. 3)."""
+        update_with_hardest(self.memory, self.features, batch.labels, self.config.memory_momentum)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """TPM is constant once made; VPM-2 is made anew every epoch."""
+        return {"text_memory": self.text_memory}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse."""
+        self.text_memory = state["text_memory"]
+
+
+def encode_all(text: PromptedText, num_classes: int, device: torch.device) -> Tensor:
+    """TPM: the text features of every identity, [C, d], rows L2-normalised."""
+    labels = torch.arange(num_classes, device=device)
+    return torch.cat([text(chunk) for chunk in labels.split(TEXTS_AT_ONCE)])
+
+
+def _identity_batches(data: SourceData, size: int) -> Iterator[TrainBatch]:
+    """Every identity once, shuffled; the loop has seeded the draw for this epoch."""
+    order = torch.randperm(data.num_classes).to(data.device)
+    for labels in order.split(size):
+        nothing = torch.zeros_like(labels)
+        images = torch.empty(len(labels), 0, device=data.device)
+        yield TrainBatch(images, labels, nothing, nothing, nothing)
