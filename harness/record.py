@@ -2,6 +2,7 @@
 
 <out>/<run id>/
     spec.json            the RunSpec, written first
+    labels.csv           source and pid of every training identity; line n + 2 is label n
     checkpoint/          while training (harness.checkpoint)
     model.safetensors    the last epoch's weights
     run.json             RunRecord: training is done
@@ -100,6 +101,7 @@ class RunFolder:
         self.path = out / run_id
         self.run_id = run_id
         self.spec = self.path / "spec.json"
+        self.labels = self.path / "labels.csv"
         self.checkpoints = self.path / "checkpoint"
         self.model = self.path / "model.safetensors"
         self.run = self.path / "run.json"

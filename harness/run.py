@@ -30,6 +30,7 @@ from harness.seeds import seed_everything
 from harness.train import cpu_state, epoch_units, make_accelerator, train
 from methods.interface import Method
 from protocols.errors import ReIDError
+from protocols.labels import label_map
 from protocols.types import Split
 
 
@@ -184,6 +185,8 @@ class _Job:
             self.verify(split.dataset, self.spec.sources[split.dataset], [split])
         starts = _count_start(self.folder)
         write_text(self.folder.spec, self.spec.model_dump_json(indent=1) + "\n")
+        people = [f"{key},{pid}" for key, pid in label_map(self.sources)]
+        write_text(self.folder.labels, "\n".join(["source,pid", *people]) + "\n")
         method, masks = build(self.planned, self.sources), self.planned.part_masks
         data = training_images(
             self.catalog.root,

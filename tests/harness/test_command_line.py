@@ -80,6 +80,10 @@ def test_what_a_run_leaves_behind(harness, tmp_path):
     assert set(done.history[0]["losses"]) == {"id", "imp"}
     assert done.interruptions == 0
     assert not folder.checkpoints.exists()
+    header, *people = folder.labels.read_text().splitlines()
+    assert header == "source,pid"
+    assert len(people) == done.source_counts["C3"]["identities"]
+    assert people == sorted(people, key=lambda line: int(line.removeprefix("C3,")))
     queries = pq.read_table(folder.queries("D")).to_pylist()
     assert set(queries[0]) == set(QUERY_COLUMNS)
     valid = [q["ap"] for q in queries if q["valid"]]
