@@ -58,6 +58,7 @@ CARDS = {
             licence="Apache-2.0; weights MIT",
             modality="image",
             pretraining=CLIP_PRETRAINING,
+            version="2",
         ),
         MethodCard(
             name="muva",

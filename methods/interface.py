@@ -258,6 +258,10 @@ class Method(nn.Module):
         """A state dict of the method's authors in the names of this class; others as they are."""
         return state
 
+    def assumed(self) -> list[str]:
+        """Settings that change `encode` and that weights alone do not tell, in words."""
+        return []
+
     def part_maps(self, batch: Batch) -> PartMaps | None:
         """Where the model sees body parts in these images; None for a method that looks for none.
 

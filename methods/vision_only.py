@@ -45,7 +45,7 @@ from methods.parts.clip import (
 )
 from methods.parts.losses import full_precision, identity_loss, prototypical_loss
 from methods.parts.memory import centroids, update_with_hardest
-from methods.parts.necks import bn_neck, identity_classifier
+from methods.parts.necks import bn_neck, identity_classifier, require_batch
 from methods.parts.schedules import warmup_steps
 
 
@@ -162,12 +162,16 @@ class IdentityStage(Stage):
         """Linear warm-up, then steps."""
         return warmup_steps(epoch, self.config.warmup_epochs, self.config.lr_milestones)
 
+    def prepare(self, data: SourceData) -> None:
+        """Nothing to make; raises ReIDError where a batch would hold one image."""
+        require_batch(self.config.identities, self.config.instances, data.num_classes)
+
     @torch.no_grad()
     def begin_epoch(self, epoch: int, data: SourceData) -> None:
         """VPM-2: the centroids of L2(b) in eval mode, under the evaluation transform."""
         self.method.eval()
         pairs = (
-            (normalize(self.method.neck_features(b.images), dim=1), b.labels)
+            (normalize(full_precision(self.method.neck_features(b.images)), dim=1), b.labels)
             for b in data.in_order()
         )
         self.memory = centroids(pairs, data.num_classes, data.device)

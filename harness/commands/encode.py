@@ -17,6 +17,7 @@ from harness.progress import EVALUATION_PASS
 from harness.screen import ScreenProgress
 from harness.train import make_accelerator
 from harness.trained import Recipe, load, read_recipe
+from methods.interface import Method
 from protocols.errors import DataError, UnknownName
 from protocols.verify import verify_images
 
@@ -51,7 +52,7 @@ def encode_command(request: EncodeRequest, console: Console) -> None:
 
     method = load(recipe)
     say(_origin(recipe))
-    say(_config(recipe))
+    say(_config(recipe, method))
     device = make_accelerator("fp32", request.device).device
     with ScreenProgress(console, len(found.names) * EVALUATION_PASS, 1) as progress:
         progress.begin(f"{recipe.name} on {request.images}")
@@ -95,7 +96,7 @@ def _origin(recipe: Recipe) -> str:
     return f"Method:   {recipe.name}, run {recipe.spec.id} {trained}{other}."
 
 
-def _config(recipe: Recipe) -> str:
+def _config(recipe: Recipe, method: Method) -> str:
     """What differs from the method's defaults, and what no checkpoint can tell."""
     values = recipe.config.model_dump(mode="json", exclude_defaults=True)
     if recipe.weights is not None:
@@ -103,9 +104,8 @@ def _config(recipe: Recipe) -> str:
         values.pop("weights", None)
     changed = ", ".join(f"{key}={_typed(value)}" for key, value in values.items())
     text = f"Config:   {changed or 'the defaults'}."
-    unset = [key for key, value in recipe.config if value is None]
-    if recipe.spec is None and unset:
-        text += f" Left to the method, --set them if training did: {', '.join(unset)}."
+    if recipe.spec is None and recipe.weights is not None and method.assumed():
+        text += f" Assumed, --set what training had: {', '.join(method.assumed())}."
     return text
 
 

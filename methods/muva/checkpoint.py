@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 NAMES = {
@@ -15,6 +16,8 @@ NAMES = {
     "prompt_learner.learnable_ctx": "text.prompts",
     "text_encoder.": "text.encoder.",
 }
+OTHERS = "text."
+"""What is none of these belongs to the text side, under whatever name; images need none of it."""
 MARKS = ("image_encoder.", "bnneck.")
 """Every such checkpoint has both, and none of this project's has any."""
 
@@ -24,6 +27,8 @@ def from_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if not all(any(name.startswith(mark) for name in state) for mark in MARKS):
         return dict(state)
     renamed = {_rename(name): value.float() for name, value in state.items()}
+    # only training counts batches, and exports often leave the count out
+    renamed.setdefault("bn_neck.num_batches_tracked", torch.tensor(0))
     tokens = "encoder.local_tokens"
     if tokens in renamed:
         renamed[tokens] = renamed[tokens].reshape(-1, renamed[tokens].shape[-1])
@@ -34,4 +39,4 @@ def _rename(name: str) -> str:
     for theirs, ours in NAMES.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
-    return name
+    return OTHERS + name

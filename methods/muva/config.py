@@ -57,7 +57,9 @@ class MuvaConfig(ClipConfig):
         default="original", description="table 7"
     )
     partition: Literal["am-msa", "stripes"] = Field(default="am-msa", description="table 8")
-    calibration: bool = Field(default=True, description="table 9; of the pseudo labels' boxes")
+    calibration: bool = Field(
+        default=True, description="table 9; of boxes from an expert or a file"
+    )
     rmp_layer_norm: bool = Field(default=True, description="table 10")
     rmp_residual: bool = Field(default=True, description="table 10; around the cross-attention")
     random_crop_erase: bool = Field(default=False, description="table 11")

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from methods.parts.losses import similarities
+
 DICE_SMOOTHING = 1e-3
 
 
@@ -20,7 +22,9 @@ def prompt_loss(
     text: [U, d], L2-normalised; memory: VPM-1 [C, d], L2-normalised rows; labels: [U]; counts: [U]
     how often each is in the batch. Returns the mean over the batch.
     """
-    each = functional.cross_entropy(text @ memory.T / temperature, labels, reduction="none")
+    each = functional.cross_entropy(
+        similarities(text, memory) / temperature, labels, reduction="none"
+    )
     return (each * counts).sum() / counts.sum()
 
 
@@ -38,7 +42,9 @@ def image_to_text_loss(
     """
     if similarity == "cosine":
         features = functional.normalize(features, dim=1)
-    return functional.cross_entropy(features @ memory.T, labels, label_smoothing=smoothing)
+    return functional.cross_entropy(
+        similarities(features, memory), labels, label_smoothing=smoothing
+    )
 
 
 def mask_bce(logits: Tensor, masks: Tensor) -> Tensor:

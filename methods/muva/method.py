@@ -122,6 +122,15 @@ class Muva(Method):
         """The released code's checkpoint in our names."""
         return checkpoint.from_authors(state)
 
+    def assumed(self) -> list[str]:
+        """Heads of the RMP, and what `fidelity` decides of the image side."""
+        c = self.config
+        said = [f"{k}={c.chosen(k)}" for k in ("attention_padding", "local_positions")]
+        if c.rmp_heads is None and c.predicts_masks():
+            heads = c.heads_for(self.sources.domains)
+            said.insert(0, f"rmp_heads={heads} (8 if trained on MS or on several sources)")
+        return said if c.parts else []
+
     def transforms(self) -> Transforms:
         """Flipped in training, cropped and erased only where table 11 says so."""
         c = self.config

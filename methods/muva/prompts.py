@@ -39,8 +39,14 @@ STYLES = {
     "D": "outdoor campus in winter in clear resolution",
     "MS": "indoor and outdoor campus in changing light",
     "C3": "indoor corridor in artificial light in low resolution",
+    "C3-labeled": "indoor corridor in artificial light in low resolution",
+    "C2": "outdoor campus in low resolution",
+    "CS": "street and film in clear resolution",
 }
-"""The look of a data set, for table 7's domain-specific prompts; the paper gives no words."""
+"""The look of a data set, for table 7's domain-specific prompts; the paper gives no words.
+
+A source without a line here, one's own for example, gets `OTHER_STYLE`.
+"""
 OTHER_STYLE = "surveillance camera"
 INIT_STD = 0.002
 

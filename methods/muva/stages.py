@@ -13,6 +13,7 @@ from methods.interface import SourceData, Stage, TrainBatch
 from methods.muva.losses import image_to_text_loss, mask_bce, mask_dice, prompt_loss
 from methods.parts.losses import full_precision, identity_loss, prototypical_loss
 from methods.parts.memory import centroids, update_with_hardest
+from methods.parts.necks import require_batch
 from methods.parts.schedules import warmup_cosine, warmup_steps
 
 if TYPE_CHECKING:
@@ -112,7 +113,11 @@ class EncoderStage(Stage):
 
     @torch.no_grad()
     def prepare(self, data: SourceData) -> None:
-        """TPM: the text features of all identities, from the prompts of stage 1."""
+        """TPM: the text features of all identities, from the prompts of stage 1.
+
+        Raises ReIDError where a batch would hold one image.
+        """
+        require_batch(self.config.identities, self.config.instances, data.num_classes)
         if self.method.text is not None:
             self.method.eval()
             self.text_memory = encode_all(self.method.text, data.num_classes, data.device)
@@ -140,11 +145,13 @@ class EncoderStage(Stage):
     def begin_epoch(self, epoch: int, data: SourceData) -> None:
         """VPM-2: the centroids of L2(b), evaluation transform, pseudo-label masks, eval mode."""
         self.method.eval()
-        pairs = (
-            (normalize(self.method(b.images, self.method.pseudo_masks(b))[1], dim=1), b.labels)
-            for b in data.in_order()
-        )
-        self.memory = centroids(pairs, data.num_classes, data.device)
+
+        def features() -> Iterator[tuple[Tensor, Tensor]]:
+            for b in data.in_order():
+                _, neck = self.method(b.images, self.method.pseudo_masks(b))
+                yield normalize(full_precision(neck), dim=1), b.labels
+
+        self.memory = centroids(features(), data.num_classes, data.device)
 
     def batches(self, epoch: int, data: SourceData) -> Iterable[TrainBatch]:
         """P x K batches."""

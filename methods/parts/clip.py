@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import pickle
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -184,12 +185,20 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
                 warnings.simplefilter("ignore", FutureWarning)
                 return torch.jit.load(str(path), map_location="cpu").float().state_dict()
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own words recommend to read it without protection
+        raise ReIDError(
+            f"{path} holds more than tensors, so it was not read: such a file can run code. "
+            "Save the state dict alone, as safetensors for example."
+        ) from error
     except Exception as error:
         raise ReIDError(
             f"{path} could not be read as weights (safetensors, a state dict, or OpenAI's "
             f"TorchScript archive): {error}"
         ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ReIDError(f"{path} holds no state dict (names with tensors).")
     return {k.removeprefix("module."): v for k, v in state.items()}

@@ -12,6 +12,15 @@ def full_precision(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def similarities(features: Tensor, memory: Tensor) -> Tensor:
+    """features [B, D] . memory [C, D]^T: [B, C], never in half precision.
+
+    Autocast would take the product to bfloat16, whose 8 bits a temperature of 0.01 makes visible.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        return full_precision(features) @ full_precision(memory).T
+
+
 def identity_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy over the training identities (MUVA, Eq. 2, first line).
 
@@ -29,4 +38,4 @@ def prototypical_loss(
     features: [B, D], L2-normalised; memory: [C, D], L2-normalised rows; labels: [B].
     Returns the mean over the batch of the cross-entropy of the cosine over `temperature`.
     """
-    return functional.cross_entropy(features @ memory.T / temperature, labels)
+    return functional.cross_entropy(similarities(features, memory) / temperature, labels)

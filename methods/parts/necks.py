@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from protocols.errors import ReIDError
+
 
 def bn_neck(width: int, momentum: float = 0.1) -> nn.BatchNorm1d:
     """BatchNorm1d over [B, width] whose bias is fixed at 0 and whose weight trains."""
@@ -17,3 +19,13 @@ def identity_classifier(width: int, num_classes: int) -> nn.Linear:
     classifier = nn.Linear(width, num_classes, bias=False)
     nn.init.normal_(classifier.weight, std=0.001)
     return classifier
+
+
+def require_batch(identities: int, instances: int, num_classes: int) -> None:
+    """Raise ReIDError if a P x K batch of these training identities holds a single image."""
+    if min(identities, num_classes) * instances < 2:
+        raise ReIDError(
+            f"A BN neck needs batches of two images; with {num_classes} training identities, "
+            f"identities={identities} and instances={instances} they hold one. "
+            "--set instances=4 mends it."
+        )

@@ -73,7 +73,30 @@ def test_its_names_are_those_of_the_release(trained):
     assert "residual_mask_predictor.blocks.0.cross_attn.to_q.bias" not in names
 
 
-@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": state}])
+def without_the_count(state):
+    return {k: v for k, v in state.items() if k != "bnneck.num_batches_tracked"}
+
+
+def with_more_of_the_text_side(state):
+    more = {name: torch.zeros(2, 3) for name in ("prompt_learner.token_prefix", "logit_scale")}
+    return {**state, **more, "token_embedding.weight": torch.zeros(5, 4)}
+
+
+def from_several_devices(state):
+    return {f"module.{k}": v for k, v in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        dict,
+        lambda state: {"state_dict": state},
+        lambda state: {"model": state, "epoch": 60},
+        without_the_count,
+        with_more_of_the_text_side,
+        from_several_devices,
+    ],
+)
 def test_a_released_checkpoint_gives_the_same_features(trained, tmp_path: Path, wrap):
     file = tmp_path / "stage2.pth"
     half = {k: v.half() if v.is_floating_point() else v for k, v in
@@ -87,6 +110,17 @@ def test_a_released_checkpoint_gives_the_same_features(trained, tmp_path: Path, 
     # half precision keeps 11 bits of every weight
     assert torch.allclose(there, here, atol=1e-3)
     assert not torch.allclose(there, here.flip(0), atol=1e-3)
+
+
+def test_an_unknown_name_of_the_image_side_is_refused(trained, tmp_path: Path):
+    state = {**in_the_authors_names(trained), "image_encoder.adapter.weight": torch.zeros(2)}
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(ReIDError, match="adapter"):
+        load_checkpoint("muva", "tiny", {}, tmp_path / "other.pth")
+
+
+def test_what_a_checkpoint_does_not_tell_is_said(trained):
+    assert trained.assumed()[0].startswith("rmp_heads=2 ")
 
 
 def test_our_own_names_are_left_alone(trained):
