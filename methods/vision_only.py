@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -32,58 +31,24 @@ from methods.interface import (
     SourceInfo,
     Stage,
     TrainBatch,
-    Transform,
     Transforms,
 )
 from methods.parts.clip import (
-    CLIP_MEAN_STD,
     TINY_PRESET,
     ClipConfig,
     image_encoder,
     load_clip,
     weights_files,
 )
+from methods.parts.identity import IdentityConfig, person_transforms
 from methods.parts.losses import full_precision, identity_loss, prototypical_loss
 from methods.parts.memory import centroids, update_with_hardest
 from methods.parts.necks import bn_neck, identity_classifier, require_batch
 from methods.parts.schedules import warmup_steps
 
 
-class VisionOnlyConfig(ClipConfig):
-    """Defaults: section 4.2 of the MUVA paper and its released code."""
-
-    fidelity: Literal["released", "paper"] = "released"
-    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
-    bn_momentum: float | None = Field(default=None, gt=0, le=1)
-    epochs: int = Field(default=60, ge=1)
-    lr: float = Field(default=5e-6, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    warmup_epochs: int = Field(default=10, ge=0)
-    lr_milestones: tuple[int, ...] = (30, 50)
-    identities: int = Field(default=16, ge=1, description="P of the PK sampler")
-    instances: int = Field(default=4, ge=1, description="K of the PK sampler")
-    temperature: float = Field(default=0.01, gt=0, description="tau of L_imp")
-    memory_momentum: float = Field(default=0.2, ge=0, le=1, description="gamma of Eq. 3")
-    flip: float = Field(default=0.5, ge=0, le=1)
-    random_crop_erase: bool = False
-
-    @model_validator(mode="after")
-    def _more_than_one_image(self) -> VisionOnlyConfig:
-        if self.identities * self.instances < 2:
-            raise ValueError("identities x instances must be 2 or more: a BN neck needs a batch")
-        return self
-
-    def smoothing(self) -> float:
-        """The label smoothing of L_id, by `fidelity` unless set."""
-        if self.label_smoothing is not None:
-            return self.label_smoothing
-        return 0.1 if self.fidelity == "released" else 0.0
-
-    def neck_momentum(self) -> float:
-        """The momentum of the BN neck's running statistics, by `fidelity` unless set."""
-        if self.bn_momentum is not None:
-            return self.bn_momentum
-        return 0.19 if self.fidelity == "released" else 0.1
+class VisionOnlyConfig(IdentityConfig):
+    """Settings; defaults are those of MUVA's second stage (paper, section 4.2)."""
 
 
 class VisionOnly(Method):
@@ -108,7 +73,7 @@ class VisionOnly(Method):
         self.config = config
         self.image_encoder = image_encoder(load_clip(config), config.image_size)
         width = self.image_encoder.output_dim
-        self.bn_neck = bn_neck(width, config.neck_momentum())
+        self.bn_neck = bn_neck(width, config.chosen("bn_momentum"))
         self.classifier = identity_classifier(width, sources.num_classes)
 
     @classmethod
@@ -123,10 +88,7 @@ class VisionOnly(Method):
 
     def transforms(self) -> Transforms:
         """Bicubic and flipped in training, bilinear everywhere else (released)."""
-        c = self.config
-        pad, erase = (10, 0.5) if c.random_crop_erase else (0, 0.0)
-        train = Transform(c.image_size, *CLIP_MEAN_STD, "bicubic", c.flip, pad, erase)
-        return Transforms(train=train, eval=Transform(c.image_size, *CLIP_MEAN_STD))
+        return person_transforms(self.config)
 
     def stages(self) -> list[Stage]:
         """One."""
@@ -187,7 +149,7 @@ class IdentityStage(Stage):
         self.features = features.detach()
         logits = self.method.classifier(neck)
         return {
-            "id": identity_loss(logits, batch.labels, self.config.smoothing()),
+            "id": identity_loss(logits, batch.labels, self.config.chosen("label_smoothing")),
             "imp": prototypical_loss(features, self.memory, batch.labels, self.config.temperature),
         }
 

@@ -20,34 +20,34 @@ global-only rows are described in the paper and missing from the released code.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from methods.interface import PARTS
-from methods.parts.clip import ClipConfig
+from methods.parts.identity import IdentityConfig
 
 PartName = Literal["head", "upper", "legs"]
 
-FIDELITY: dict[str, dict[str, Any]] = {
-    "i2t_similarity": {"paper": "cosine", "released": "dot"},
-    "label_smoothing": {"paper": 0.0, "released": 0.1},
-    "dice": {"paper": "per-patch", "released": "soft"},
-    "rmp_weight_decay": {"paper": 1e-4, "released": 0.0},
-    "local_positions": {"paper": "shared", "released": "separate"},
-    "stage1_batches": {"paper": "identities", "released": "pk"},
-    "attention_padding": {"paper": "local-rows", "released": "full"},
-    "bn_momentum": {"paper": 0.1, "released": 0.19},
-}
-"""What a key that is not set alone means under each fidelity (module docstring)."""
 
-
-class MuvaConfig(ClipConfig):
+class MuvaConfig(IdentityConfig):
     """MUVA's settings. Defaults: section 4.2 of the paper and the released code.
 
-    The first group holds the switches of tables 5-12, the second those of the fidelity table;
-    a key of the second that is None follows `fidelity`. Read those through `chosen`.
+    The first group holds the switches of tables 5-12 (random_crop_erase is inherited), the second
+    those of the fidelity table; a key of the second that is None follows `fidelity`. Read those
+    through `chosen`.
     """
+
+    differences: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **IdentityConfig.differences,
+        "i2t_similarity": {"paper": "cosine", "released": "dot"},
+        "dice": {"paper": "per-patch", "released": "soft"},
+        "rmp_weight_decay": {"paper": 1e-4, "released": 0.0},
+        "local_positions": {"paper": "shared", "released": "separate"},
+        "stage1_batches": {"paper": "identities", "released": "pk"},
+        "attention_padding": {"paper": "local-rows", "released": "full"},
+    }
 
     parts: tuple[PartName, ...] = Field(
         default=("head", "upper", "legs"), description="table 5; empty: global only"
@@ -62,7 +62,6 @@ class MuvaConfig(ClipConfig):
     )
     rmp_layer_norm: bool = Field(default=True, description="table 10")
     rmp_residual: bool = Field(default=True, description="table 10; around the cross-attention")
-    random_crop_erase: bool = Field(default=False, description="table 11")
     rmp_heads: int | None = Field(
         default=None, ge=1, description="table 12; None: 8 for MS and several sources, else 2"
     )
@@ -70,15 +69,12 @@ class MuvaConfig(ClipConfig):
         default=None, description="file of part labels; None: those that belong to the data"
     )
 
-    fidelity: Literal["released", "paper"] = "released"
     i2t_similarity: Literal["dot", "cosine"] | None = None
-    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     dice: Literal["soft", "per-patch"] | None = None
     rmp_weight_decay: float | None = Field(default=None, ge=0)
     local_positions: Literal["separate", "shared"] | None = None
     stage1_batches: Literal["pk", "identities"] | None = None
     attention_padding: Literal["full", "local-rows"] | None = None
-    bn_momentum: float | None = Field(default=None, gt=0, le=1)
 
     stage1_epochs: int = Field(default=120, ge=1)
     stage1_lr: float = Field(default=3.5e-4, gt=0)
@@ -88,22 +84,12 @@ class MuvaConfig(ClipConfig):
     stage1_temperature: float = Field(default=1.0, gt=0, description="Eq. 1 has none")
     prompt_tokens: int = Field(default=4, ge=1, description="N, learnable vectors a template")
 
-    epochs: int = Field(default=60, ge=1, description="of stage 2")
-    lr: float = Field(default=5e-6, gt=0)
     rmp_lr_scale: float = Field(default=10.0, gt=0)
     rmp_init_std: float = Field(
         default=0.02, gt=0, description="of the truncated normal the RMP's weights are drawn from"
     )
-    weight_decay: float = Field(default=1e-4, ge=0)
-    warmup_epochs: int = Field(default=10, ge=0)
-    lr_milestones: tuple[int, ...] = (30, 50)
-    identities: int = Field(default=16, ge=1, description="P of the PK sampler")
-    instances: int = Field(default=4, ge=1, description="K of the PK sampler")
-    temperature: float = Field(default=0.01, gt=0, description="tau of L_imp")
-    memory_momentum: float = Field(default=0.2, ge=0, le=1, description="gamma of Eq. 3")
     i2t_smoothing: float = Field(default=0.1, ge=0, lt=1, description="q_c of Eq. 4")
     mask_threshold: float = Field(default=0.5, gt=0, lt=1, description="t of Eq. 6")
-    flip: float = Field(default=0.5, ge=0, le=1)
     train_interpolation: Literal["bicubic", "bilinear"] = "bicubic"
 
     @field_validator("parts", mode="before")
@@ -115,17 +101,6 @@ class MuvaConfig(ClipConfig):
         if isinstance(value, list | tuple) and all(part in PARTS for part in value):
             return tuple(part for part in PARTS if part in value)
         return value
-
-    @model_validator(mode="after")
-    def _more_than_one_image(self) -> MuvaConfig:
-        if self.identities * self.instances < 2:
-            raise ValueError("identities x instances must be 2 or more: a BN neck needs a batch")
-        return self
-
-    def chosen(self, key: str) -> Any:
-        """The value of a key of the fidelity table: what it is set to, or what `fidelity` says."""
-        value = getattr(self, key)
-        return FIDELITY[key][self.fidelity] if value is None else value
 
     def predicts_masks(self) -> bool:
         """Whether there are mask predictors at all: some part, and no fixed stripes."""

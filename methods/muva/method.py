@@ -26,7 +26,6 @@ from methods.interface import (
     SourceInfo,
     Stage,
     TrainBatch,
-    Transform,
     Transforms,
 )
 from methods.muva import checkpoint
@@ -37,13 +36,13 @@ from methods.muva.prompts import PromptedText, endings
 from methods.muva.rmp import MaskPredictionBlock
 from methods.muva.stages import EncoderStage, PromptStage
 from methods.parts.clip import (
-    CLIP_MEAN_STD,
     TINY_PRESET,
     image_encoder,
     load_clip,
     patch_grid,
     weights_files,
 )
+from methods.parts.identity import person_transforms
 from methods.parts.necks import bn_neck, identity_classifier
 
 
@@ -133,10 +132,7 @@ class Muva(Method):
 
     def transforms(self) -> Transforms:
         """Flipped in training, cropped and erased only where table 11 says so."""
-        c = self.config
-        pad, erase = (10, 0.5) if c.random_crop_erase else (0, 0.0)
-        train = Transform(c.image_size, *CLIP_MEAN_STD, c.train_interpolation, c.flip, pad, erase)
-        return Transforms(train=train, eval=Transform(c.image_size, *CLIP_MEAN_STD))
+        return person_transforms(self.config, self.config.train_interpolation)
 
     def stages(self) -> list[Stage]:
         """Stage 1 trains the prompts, stage 2 the image side; without language there is only 2."""

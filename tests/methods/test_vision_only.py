@@ -17,23 +17,27 @@ def tiny(**changes):
     return VisionOnlyConfig(**{**VisionOnly.presets["tiny"], **changes})
 
 
+def both(config):
+    return config.chosen("label_smoothing"), config.chosen("bn_momentum")
+
+
 def test_released_bn_momentum_is_two_updates_with_the_same_batch():
     features = torch.randn(8, 5, generator=torch.Generator().manual_seed(0)) + 3
     twice = torch.nn.BatchNorm1d(5, momentum=0.1)
     twice(features)
     twice(features)
-    once = torch.nn.BatchNorm1d(5, momentum=tiny().neck_momentum())
+    once = torch.nn.BatchNorm1d(5, momentum=tiny().chosen("bn_momentum"))
     once(features)
     assert torch.allclose(once.running_mean, twice.running_mean, atol=1e-6)
     assert torch.allclose(once.running_var, twice.running_var, atol=1e-6)
 
 
 def test_fidelity_switches_and_each_alone():
-    assert (tiny().smoothing(), tiny().neck_momentum()) == (0.1, 0.19)
+    assert both(tiny()) == (0.1, 0.19)
     paper = tiny(fidelity="paper")
-    assert (paper.smoothing(), paper.neck_momentum()) == (0.0, 0.1)
+    assert both(paper) == (0.0, 0.1)
     mixed = tiny(fidelity="paper", label_smoothing=0.2)
-    assert (mixed.smoothing(), mixed.neck_momentum()) == (0.2, 0.1)
+    assert both(mixed) == (0.2, 0.1)
 
 
 def test_frozen_parts_stay_and_the_rest_moves(data):
