@@ -39,6 +39,7 @@ class PartLabels:
     boxes: [N, R, 4] float32; xmin, ymin, xmax, ymax as fractions 0..1 of the image's width and
     height; four NaN for a part that was not found. masks: [N, R, h, w] bool, all False for a part
     that was not found. One of the two is None. made: in words, how the labels came about.
+    exact: the boxes are known to be true, so there is nothing to calibrate.
     Raises DataError for anything else.
     """
 
@@ -46,6 +47,7 @@ class PartLabels:
     boxes: Boxes | None = None
     masks: Masks | None = None
     made: str = ""
+    exact: bool = False
 
     def __post_init__(self) -> None:
         twice = [name for name, n in Counter(self.images).items() if n > 1]
@@ -128,13 +130,13 @@ class PartLabels:
         """Patch masks [N, R, h, w] of these images, in this order, on a `grid` of (h, w) patches.
 
         With `calibrate`, boxes that are extreme among those of `paths` (so give the images of one
-        data set) are replaced first; labels that are masks already are taken as they are.
+        data set) are replaced first; exact boxes and masks are taken as they are.
         Raises DataError if images have no labels or the masks are on another grid.
         """
         mine = self.select(paths)
         if mine.boxes is not None:
             boxes = mine.boxes
-            if calibrate:
+            if calibrate and not self.exact:
                 boxes = calibration.calibrate(boxes, settings).boxes
             return vote(boxes, grid, rule)
         there = mine._masks.shape[2:]

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from methods.interface import PARTS
 from methods.parts.identity import IdentityConfig
@@ -101,6 +101,18 @@ class MuvaConfig(IdentityConfig):
         if isinstance(value, list | tuple) and all(part in PARTS for part in value):
             return tuple(part for part in PARTS if part in value)
         return value
+
+    @model_validator(mode="after")
+    def _nothing_in_vain(self) -> MuvaConfig:
+        """A switch that another makes meaningless would train the same model under another name."""
+        if not self.language and self.prompt != "original":
+            raise ValueError(f"prompt={self.prompt} does nothing with language=off: leave one out")
+        if not self.predicts_masks():
+            why = "partition=stripes" if self.parts else "parts="
+            for key in ("rmp_heads", "rmp_layer_norm", "rmp_residual", "part_labels"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} does nothing with {why}, where no mask is predicted")
+        return self
 
     def predicts_masks(self) -> bool:
         """Whether there are mask predictors at all: some part, and no fixed stripes."""

@@ -174,3 +174,17 @@ def test_initial_values():
     assert rows.shape[0] == 1 + 3 + 6
     assert all(torch.equal(rows[i], rows[0]) for i in range(1, 4))
     assert not torch.equal(rows[4], rows[0])
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["language=off", "prompt=part-agnostic"],
+        ["partition=stripes", "rmp_heads=4"],
+        ["parts=", "rmp_layer_norm=off"],
+        ["partition=stripes", "part_labels=boxes.safetensors"],
+    ],
+)
+def test_a_switch_without_effect_is_refused(typed):
+    with pytest.raises(ReIDError, match="does nothing with"):
+        make_config("muva", Muva, "tiny", parse_overrides(typed))
