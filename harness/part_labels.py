@@ -191,7 +191,7 @@ def standin_labels(root: Path, key: str, paths: Sequence[str]) -> PartLabels | N
             if name in truth[path]["boxes"]:
                 boxes[row, part] = truth[path]["boxes"][name]
         boxes[row] /= (width, height, width, height)
-    return PartLabels(tuple(paths), boxes=boxes, made="drawn with the picture")
+    return PartLabels(tuple(paths), boxes=boxes, made="drawn with the picture", exact=True)
 
 
 def image_size(path: Path) -> tuple[int, int]:
