@@ -1,8 +1,10 @@
-"""What tests share: stand-in data rendered once a session, and a private cache for it."""
+"""What tests share: stand-in data rendered once, a private cache for it, the command as typed."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,24 @@ def standins(standin_cache: Path) -> Path:
     from protocols import standin
 
     return standin.data_root(keys=("MA", "D", "MS", "C3"))
+
+
+@pytest.fixture
+def harness(
+    standin_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Runs the command in this process; returns (exit status, all that was printed)."""
+    from harness import cli
+
+    # a wide terminal, so that a message is not broken where a test looks for it
+    for console in (cli.console, cli.stderr):
+        monkeypatch.setattr(console, "width", 400, raising=False)
+
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(stopped.value.code or 0), printed.out + printed.err
+
+    return call

@@ -12,27 +12,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from harness import cli
 from harness.record import QUERY_COLUMNS, RunFolder
 
 FAST = ("--set", "epochs=2", "--tracking", "off")
-
-
-@pytest.fixture
-def harness(standin_cache, monkeypatch, capsys):
-    """Runs the command in this process; returns (exit status, all that was printed)."""
-    # a wide terminal, so that a message is not broken where a test looks for it
-    for console in (cli.console, cli.stderr):
-        monkeypatch.setattr(console, "width", 400, raising=False)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        printed = capsys.readouterr()
-        return stopped.value.code or 0, printed.out + printed.err
-
-    return call
 
 
 def records(out):

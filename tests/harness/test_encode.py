@@ -1,30 +1,12 @@
 """`harness encode`: the features the harness itself computes, and what is said of bad input."""
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from harness import cli, evaluate
+from harness import evaluate
 from harness.encode import find_images, save_features
 from protocols.errors import ReIDError
-
-
-@pytest.fixture
-def harness(standin_cache, monkeypatch, capsys):
-    """Runs the command in this process; returns (exit status, all that was printed)."""
-    for console in (cli.console, cli.stderr):
-        monkeypatch.setattr(console, "width", 400, raising=False)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        printed = capsys.readouterr()
-        return stopped.value.code or 0, printed.out + printed.err
-
-    return call
 
 
 @pytest.fixture
