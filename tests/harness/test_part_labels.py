@@ -210,11 +210,23 @@ def test_a_file_says_what_the_masks_are_and_not_where_it_lies(standins, harness,
     (file,) = (tmp_path / "runs" / "part_labels").iterdir()
     elsewhere = tmp_path / "other.safetensors"
     elsewhere.write_bytes(file.read_bytes())
-    found = planned(standins)[0].spec
+    found = planned(standins, calibration=False)[0].spec
     for named in (file, elsewhere, file.parent, f"{csv.parent / 'other.safetensors'},"):
-        (one,) = planned(standins, part_labels=str(named))
+        (one,) = planned(standins, part_labels=str(named), calibration=False)
         assert one.spec.id == found.id  # the same boxes, however they came here
         assert str(tmp_path) not in one.spec.model_dump_json()
+
+
+def test_boxes_that_are_known_to_be_true_are_not_calibrated(standins, harness, tmp_path):
+    csv = write_csv(standins, tmp_path / "boxes.csv")
+    ground = ("ground", "--data", standins, "--datasets", "MA", "--expert", "annotations")
+    assert harness(*ground, "--from", csv, "--out", tmp_path)[0] == 0
+    (file,) = (tmp_path / "part_labels").iterdir()
+    (drawn,), (raw,) = planned(standins), planned(standins, calibration=False)
+    assert drawn.spec.part_labels == raw.spec.part_labels
+    (given,) = planned(standins, part_labels=str(file))
+    (as_given,) = planned(standins, part_labels=str(file), calibration=False)
+    assert as_given.spec.part_labels == raw.spec.part_labels != given.spec.part_labels
 
 
 def test_of_several_files_each_source_takes_its_own(standins, tmp_path):
@@ -296,8 +308,8 @@ def test_what_ground_writes_is_found_until_the_images_change(real, standins, har
     for part, name in zip(("head", "upper", "legs"), NAMES, strict=True):
         found = sum(name in truth[path]["boxes"] for path in sources(standins))
         assert re.search(rf"{part} +{found} +{288 - found} +\d+", printed)
-    (one,) = planned(real, out=out)
-    assert one.spec.id == planned(standins)[0].spec.id
+    (one,) = planned(real, out=out, calibration=False)
+    assert one.spec.id == planned(standins, calibration=False)[0].spec.id
     with pytest.raises(ReIDError, match="nobody has said for MA"):
         planned(real, out=tmp_path / "elsewhere")
     folder = real / "Market-1501-v15.09.15"
