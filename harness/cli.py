@@ -186,8 +186,8 @@ def ground(
     expert: Annotated[
         str,
         typer.Option(
-            help="annotations (CSV image,part,xmin,ymin,xmax,ymax in pixels, or a file of this "
-            "command), masks (the pickled masks of MUVA's authors) or stripes (three equal bands)."
+            help="annotations (a CSV, see above, or a file of this command), masks (the pickled "
+            "masks of MUVA's authors) or stripes (three equal bands)."
         ),
     ],
     source: Annotated[Path | None, typer.Option("--from", help="The expert's answers.")] = None,
@@ -197,7 +197,15 @@ def ground(
     ] = "train",
     out: OutOption = Path("runs"),
 ) -> None:
-    """Say where body parts are in training images, for methods that learn from it."""
+    """Say where body parts are in training images, for methods that learn from it.
+
+    The CSV of --expert annotations has the header image,part,xmin,ymin,xmax,ymax: part is head,
+    upper or legs, coordinates are pixels. A line with empty coordinates (image,head,,,,) says that
+    a part was not found, and so does no line; an image needs at least one.
+
+    --expert stripes makes labels that a model learns to predict from the picture; with
+    --set partition=stripes its bands are fixed and no labels are needed.
+    """
     from harness.commands.ground import GroundRequest, ground_command
 
     keys = _comma_list(datasets)
@@ -235,13 +243,18 @@ def show_masks(
     target: Annotated[
         str | None, typer.Option(help="Data set to look at; default: each the run was tested on.")
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Queries to draw.")] = 4,
+    images: Annotated[int, typer.Option(min=1, max=100, help="Queries to draw.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Which queries are drawn.")] = 0,
     format_: Annotated[
         list[str] | None, typer.Option("--format", help="png (default) or svg; repeat for both.")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("-o", help="The figure's file, instead of one beside the run.")
+        Path | None,
+        typer.Option(
+            "-o",
+            help="The figure's file, instead of one beside the run; such a figure is not put into "
+            "MLflow.",
+        ),
     ] = None,
     iou_only: Annotated[
         bool, typer.Option("--iou-only", help="Measure against true boxes, draw nothing.")
@@ -251,7 +264,8 @@ def show_masks(
 ) -> None:
     """Draw the part masks and the attention of a trained model, and measure the masks.
 
-    Where true boxes are known (stand-ins), masks are measured over all of a target's images.
+    Where true boxes are known (stand-ins), masks are measured over all of a target's images; with
+    --iou-only, a target without any makes the exit status 1.
     """
     from harness.commands.show import MasksRequest, masks_command
 
@@ -262,7 +276,7 @@ def show_masks(
         target=target,
         images=images,
         seed=seed,
-        formats=tuple(format_ or ["png"]),
+        formats=tuple(format_ or ()),
         file=file,
         figures=not iou_only,
         as_json=as_json,

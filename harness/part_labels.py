@@ -113,7 +113,7 @@ class PartLabelFinder:
     ) -> tuple[PartLabels, str]:
         """The labels of a source, and in words where they are."""
         if needs.file is not None:
-            return self._of_files(key, paths, needs.file, needs.grid)
+            return self._of_files(key, which, paths, needs)
         if self.catalog.kind == "stand-in":
             labels = standin_labels(self.catalog.root, key, paths)
             if labels is not None:
@@ -122,19 +122,39 @@ class PartLabelFinder:
         return self._read(path, needs.grid), str(path)
 
     def _of_files(
-        self, key: str, paths: Sequence[str], named: str, grid: tuple[int, int]
+        self, key: str, which: SourceImages, paths: Sequence[str], needs: PartNeeds
     ) -> tuple[PartLabels, str]:
-        """Of the files that are named, the one that knows a source's images."""
-        files = list_files(named)
-        known = {f: sum(r is not None for r in self._read(f, grid).find(paths)) for f in files}
-        whole = [str(file) for file, n in known.items() if n == len(paths)]
-        if len(whole) > 1:
-            raise DataError(
-                f"{' and '.join(whole)} all hold labels for its images; name one in part_labels."
-            )
+        """Of the files that are named, the one that knows a source's images.
+
+        Of several that do, those that know them by path; of those, any if their masks are the same,
+        else the one that `harness ground` made of these images.
+        """
+        files = list_files(needs.file or "")
+        known = {file: _known(self._read(file, needs.grid), paths) for file in files}
         # where none knows all, the one that knows most says what it lacks
         best = max(files, key=lambda file: known[file])
-        return self._read(best, grid), str(best)
+        rivals = [file for file in files if known[file] == known[best]]
+        whole = known[best][0] == len(paths)
+        if whole and not self._agree(rivals, paths, needs):
+            mine = self._made_of(key, which, rivals)
+            if mine is None:
+                raise DataError(
+                    f"{' and '.join(map(str, rivals))} all hold labels for its images, and not the "
+                    "same; name one in part_labels."
+                )
+            best = mine
+        return self._read(best, needs.grid), str(best)
+
+    def _agree(self, files: Sequence[Path], paths: Sequence[str], needs: PartNeeds) -> bool:
+        """Whether all `files` make the same masks of the images."""
+        if len(files) == 1:
+            return True
+        labels = [self._read(file, needs.grid) for file in files]
+        try:
+            first, *others = (one.masks_for(paths, needs.grid, needs.calibrate) for one in labels)
+        except DataError:  # masks on another grid
+            return False
+        return all(np.array_equal(first, masks) for masks in others)
 
     def _read(self, path: Path, grid: tuple[int, int]) -> PartLabels:
         if (path, grid) not in self._files:
@@ -144,15 +164,25 @@ class PartLabelFinder:
     def _ground_file(self, key: str, which: SourceImages) -> Path:
         """What `harness ground` wrote for a source's images, or for all of its data set's."""
         folder = ground_folder(self.out or Path("runs"))
-        name = re.compile(rf"{re.escape(key)}-[0-9a-f]{{16}}\{OWN}")
-        there = sorted(p for p in folder.glob(f"*{OWN}") if name.fullmatch(p.name))
+        there = _named_for(key, sorted(folder.glob(f"*{OWN}")))
+        path = self._made_of(key, which, there)
+        if path is None:
+            raise NoPartLabels(key, which, there[0] if there else None)
+        return path
+
+    def _made_of(self, key: str, which: SourceImages, files: Sequence[Path]) -> Path | None:
+        """The one of `files` that `harness ground` wrote for a source's images or all of its set's.
+
+        None if there is no such file, or several.
+        """
+        there = _named_for(key, files)
         # the fingerprint of a whole data set is not asked for in vain: it reads every image
         for images in (which, "all") if there else ():
-            digest = self.catalog.source_fingerprint(key, images)
-            path = ground_file(folder.parent, key, digest)
-            if path in there:
-                return path
-        raise NoPartLabels(key, which, there[0] if there else None)
+            name = ground_file(Path(), key, self.catalog.source_fingerprint(key, images)).name
+            mine = [file for file in there if file.name == name]
+            if mine:
+                return mine[0] if len(mine) == 1 else None
+        return None
 
     def _advice(self, name: str, lacking: Sequence[NoPartLabels], stripes: bool) -> str:
         keys = list(dict.fromkeys(one.key for one in lacking))
@@ -174,6 +204,18 @@ class PartLabelFinder:
         if stripes:
             lines.append("`--set partition=stripes` runs without.")
         return "\n".join(lines)
+
+
+def _known(labels: PartLabels, paths: Sequence[str]) -> tuple[int, bool]:
+    """How many of the images have labels, and whether all are known by their paths."""
+    rows = [row for row in labels.find(paths) if row is not None]
+    return len(rows), [labels.images[row] for row in rows] == list(paths)
+
+
+def _named_for(key: str, files: Iterable[Path]) -> list[Path]:
+    """Those of `files` that are named as `harness ground` names a data set's."""
+    name = re.compile(rf"{re.escape(key)}-[0-9a-f]{{16}}\{OWN}")
+    return [file for file in files if name.fullmatch(file.name)]
 
 
 def standin_labels(root: Path, key: str, paths: Sequence[str]) -> PartLabels | None:
@@ -199,7 +241,7 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with PillowImage.open(path) as image:
             return image.size
-    except OSError as error:
+    except Exception as error:  # what Pillow raises for a header is anybody's guess
         raise DataError(f"{path} can not be read as an image ({error}).") from error
 
 
@@ -216,12 +258,18 @@ def list_files(named: str) -> list[Path]:
         if not found and not (path.is_file() and path.suffix in suffixes):
             raise DataError(
                 f"part_labels={named}: {path} is no file of part labels and no folder with any; "
-                f"expected {', '.join(suffixes)}."
+                f"expected {', '.join(suffixes)}.{_conversion(path)}"
             )
         files += found or [path]
     if not files:
         raise DataError(f"part_labels={named!r}: expected a file, a folder or a comma list.")
     return list(dict.fromkeys(files))
+
+
+def _conversion(path: Path) -> str:
+    if path.suffix.lower() != ".csv":
+        return ""
+    return f" Convert it: `harness ground --expert annotations --from {shlex.quote(str(path))}`."
 
 
 def read_labels(path: Path, grid: tuple[int, int]) -> PartLabels:

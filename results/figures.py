@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg")
 MOST_LAYERS = 6
 """A figure shows no more layers than this: cells must stay readable at a paper's width."""
+SURE = 0.5
+"""A patch is outlined as the mask's where its probability is above this."""
 DARKEST = 0.12
 """How bright a picture is where a mask is 0, of its own brightness."""
 HEAT = "viridis"
@@ -78,7 +80,8 @@ def mask_figure(
     down = -(-len(pictures) // across)
     units = _ORIGINAL + len(layers) + _GAP + 1
     cell = (COLUMN - 3 * _SIDE) / units
-    block = len(parts) * cell * size[0] / size[1]
+    tall = cell * size[0] / size[1]
+    block = max(len(parts) * tall, *(_reach(one.name, len(parts), tall) for one in pictures))
     width = COLUMN * across
     heading = _lines(title, width, _TITLE)
     notes = [line for text in said for line in _lines(text, width, _LABEL)]
@@ -148,17 +151,33 @@ class _Canvas:
         return axes
 
 
+def _original(parts: int) -> tuple[float, float]:
+    """Where the original of a block of `parts` rows begins and how high it is, in cells."""
+    scale = min(_ORIGINAL - 0.3, parts)  # what is left is for the names of the parts
+    return (parts - scale) / 2, scale
+
+
+def _name(name: str) -> list[str]:
+    return textwrap.wrap(name, 12)
+
+
+def _reach(name: str, parts: int, tall: float) -> float:
+    """Inches from the top of a block to below the `name` under its original."""
+    return sum(_original(parts)) * tall + 0.05 + len(_name(name)) * 1.25 * _SMALL / 72
+
+
 def _block(
     canvas: _Canvas, picture: MaskPicture, parts: Sequence[str], layers: Sequence[int]
 ) -> None:
-    scale = min(_ORIGINAL - 0.3, len(parts))  # what is left is for the names of the parts
-    original = canvas.axes(-0.05, (len(parts) - scale) / 2, scale)
+    row, scale = _original(len(parts))
+    original = canvas.axes((_ORIGINAL - 0.4 - scale) / 2, row, scale)
     _show(original, picture.image, canvas.size)
-    original.set_xlabel("\n".join(textwrap.wrap(picture.name, 16)), fontsize=_SMALL, labelpad=2)
+    original.set_xlabel("\n".join(_name(picture.name)), fontsize=_SMALL, labelpad=2)
     for row, part in enumerate(parts):
         for column, layer in enumerate(layers):
             axes = canvas.axes(_ORIGINAL + column, row)
             _show(axes, dimmed(picture.image, picture.masks[layer, row]), canvas.size)
+            _outline(axes, picture.masks[layer, row] > SURE, canvas.size)
             if row == 0:
                 label = str(layer + 1) if column else f"layer {layer + 1}"
                 axes.set_title(label, fontsize=_LABEL, pad=2)
@@ -177,6 +196,25 @@ def dimmed(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     columns = np.arange(width) * mask.shape[1] // width
     light = DARKEST + (1 - DARKEST) * mask[rows[:, None], columns]
     return (image * light[..., None]).round().astype(np.uint8)
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """The border of a mask [h, w] bool: lines [N, 2, 2] of (x, y) ends, in patches."""
+    padded = np.pad(mask, 1)
+    left = np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])[:, ::-1]
+    upper = np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])[:, ::-1]
+    upright, level = np.array([0, 1]), np.array([1, 0])
+    return np.concatenate(
+        [np.stack([left, left + upright], 1), np.stack([upper, upper + level], 1)]
+    )
+
+
+def _outline(axes: Axes, mask: np.ndarray, size: tuple[int, int]) -> None:
+    from matplotlib.collections import LineCollection
+
+    patch = np.array([size[1] / mask.shape[1], size[0] / mask.shape[0]])
+    lines = LineCollection(list(outline(mask) * patch), colors="white", linewidths=0.4)
+    axes.add_collection(lines, autolim=False)
 
 
 def _show(axes: Axes, image: np.ndarray, size: tuple[int, int]) -> None:
@@ -202,9 +240,9 @@ def _legend(layers: Sequence[int], count: int) -> str:
     which = ", ".join(str(layer + 1) for layer in layers)
     layered = f"Layers {which} of {count}" if len(layers) < count else f"All {count} layers"
     return (
-        f"{layered}. Masks: brightness is the predicted probability of a patch. Attention: of the "
-        "part's token over the patches in the last layer, mean over heads, bright yellow is each "
-        "map's largest."
+        f"{layered}. Masks: brightness is the predicted probability of a patch, outlined above "
+        f"{SURE}. Attention: of the part's token over the patches in the last layer, mean over "
+        "heads, bright yellow is each map's largest."
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from methods.interface import PARTS
 from protocols.datasets.folders import require_data_root
 from protocols.errors import DataError, ReIDError, UnknownName
 from protocols.types import SourceImages
+
+MOST = 1024
+"""Rows or columns of patches; more is a slip of the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,14 @@ def ground_command(request: GroundRequest, console: Console) -> None:
     require_data_root(request.data)
     require_writable(request.out)
     catalog = DataCatalog(request.data, say=lambda text: console.print(escape(text)))
+    keys = dict.fromkeys(request.datasets)
+    paths = {key: [image.path for image in catalog.source(key, which).images] for key in keys}
+    # before what is lacking: a name with a slip in it is both
+    left = expert.left(paths)
+    if left:
+        console.print(escape(left), style="yellow", highlight=False, soft_wrap=True)
     # all of them before any: what one lacks is known before files appear
-    done = {key: _labels(expert, catalog, key, which) for key in dict.fromkeys(request.datasets)}
+    done = {key: _labels(expert, key, paths[key]) for key in keys}
     for key, labels in done.items():
         path = ground_file(request.out, key, catalog.source_fingerprint(key, which))
         write_atomic(path, labels.write)
@@ -72,14 +82,24 @@ def _use(request: GroundRequest, catalog: DataCatalog) -> str:
     )
 
 
-Expert = Callable[[str, list[str]], PartLabels]
-"""(data set, paths of its images below the data root) -> their labels."""
+def _nothing(paths: Mapping[str, Sequence[str]]) -> str:
+    return ""
 
 
-def _labels(expert: Expert, catalog: DataCatalog, key: str, which: SourceImages) -> PartLabels:
-    paths = [image.path for image in catalog.source(key, which).images]
+@dataclass(frozen=True)
+class Expert:
+    """Answers. `label`: paths of a data set's images below the data root -> their labels.
+
+    `left`: those paths of every data set -> what to say of answers about none of them.
+    """
+
+    label: Callable[[Sequence[str]], PartLabels]
+    left: Callable[[Mapping[str, Sequence[str]]], str] = _nothing
+
+
+def _labels(expert: Expert, key: str, paths: Sequence[str]) -> PartLabels:
     try:
-        return expert(key, paths)
+        return expert.label(paths)
     except ReIDError as error:
         raise DataError(f"{key}: {error}") from error
 
@@ -105,11 +125,11 @@ def _stripes(request: GroundRequest) -> Expert:
     parts = len(PARTS)
     bands = np.array([(0, i / parts, 1, (i + 1) / parts) for i in range(parts)], dtype=np.float32)
 
-    def expert(key: str, paths: list[str]) -> PartLabels:
+    def label(paths: Sequence[str]) -> PartLabels:
         boxes = np.tile(bands, (len(paths), 1, 1))
         return PartLabels(tuple(paths), boxes=boxes, made="equal horizontal stripes")
 
-    return expert
+    return Expert(label)
 
 
 def _masks(request: GroundRequest) -> Expert:
@@ -125,17 +145,29 @@ def _annotations(request: GroundRequest) -> Expert:
     def size(path: str) -> tuple[int, int]:
         return image_size(request.data / path)
 
-    return lambda key, paths: boxes.labels(paths, size)
+    def left(paths: Mapping[str, Sequence[str]]) -> str:
+        lines = boxes.unused(list(paths.values()))
+        if not lines:
+            return ""
+        where, image = lines[0]
+        several = "1 line is" if len(lines) == 1 else f"{len(lines)} lines are"
+        images = "images" if request.images == "all" else "training images"
+        return (
+            f"{file}: {several} of no image among the {images} of {', '.join(paths)} and left out; "
+            f"the first is {where}, {image}."
+        )
+
+    return Expert(lambda paths: boxes.labels(paths, size), left)
 
 
 def _selecting(labels: PartLabels, request: GroundRequest) -> Expert:
-    def expert(key: str, paths: list[str]) -> PartLabels:
+    def label(paths: Sequence[str]) -> PartLabels:
         try:
             return labels.select(paths)
         except DataError as error:
             raise DataError(f"{request.source}: {error}") from error
 
-    return expert
+    return Expert(label)
 
 
 def _file(request: GroundRequest) -> Path:
@@ -146,11 +178,15 @@ def _file(request: GroundRequest) -> Path:
 
 
 def parse_grid(text: str) -> tuple[int, int]:
-    """`16x8` to (16, 8). Raises ReIDError for anything else."""
-    rows, _, columns = text.lower().partition("x")
-    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
-        raise ReIDError(f"--grid {text!r}: expected rows x columns of patches, such as 16x8.")
-    return int(rows), int(columns)
+    """`16x8` to (16, 8). Raises ReIDError for anything else, and for more than MOST x MOST."""
+    match = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", text.strip().lower())
+    rows, columns = map(int, match.groups()) if match else (0, 0)
+    if not (1 <= rows <= MOST and 1 <= columns <= MOST):
+        raise ReIDError(
+            f"--grid {text!r}: expected rows x columns of patches, such as 16x8, at most "
+            f"{MOST}x{MOST}."
+        )
+    return rows, columns
 
 
 def _tell(key: str, labels: PartLabels, path: Path, console: Console) -> None:

@@ -6,45 +6,35 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 from rich.progress import Progress
-from rich.table import Table
 
 from harness.catalog import DataCatalog
 from harness.data import decode
 from harness.files import write_atomic
+from harness.mask_table import Shown, print_table
 from harness.masks import NoMasks, Overlap, choose, measure, part_maps
 from harness.mirror import FIGURES
 from harness.part_labels import standin_labels
 from harness.record import RunFolder, RunRecord
 from harness.tracking import OFF, TrackingUnavailable, default_uri, sync
 from harness.trained import load_run
-from methods.interface import PARTS, Method
+from methods.interface import Method
 from protocols import standin
 from protocols.datasets.folders import require_data_root
 from protocols.errors import ReIDError, UnknownName
-from protocols.registry import row_name
 from results.figures import FORMATS, MaskPicture, mask_figure, save
 
 ALL = "all"
 """In place of a run: every finished one that predicts masks."""
 
-NOTES = (
-    "Mean IoU on the patch grid, last layer's masks (probability above 0.5), over the images of "
-    "query and gallery that show the part; stand-in data (rendered people).",
-    "hidden: n of m parts that are not in their image, and so in no mean, get an empty mask.",
-)
-
 
 @dataclass(frozen=True)
 class MasksRequest:
-    """The options of `harness show masks`, as typed."""
+    """The options of `harness show masks`, as typed; no `formats` for the usual one."""
 
     runs: tuple[str, ...]
     out: Path
@@ -59,44 +49,17 @@ class MasksRequest:
     tracking: str | None
 
 
-@dataclass(frozen=True)
-class Shown:
-    """One run on one target: what was drawn, and how well masks and true boxes agree."""
-
-    run: RunRecord
-    target: str
-    data: str
-    files: tuple[Path, ...]
-    overlap: Overlap | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON shows it; `iou` and what follows are null where no true boxes are known."""
-        spec, overlap = self.run.spec, self.overlap
-        parts = overlap.parts if overlap else {}
-        return {
-            "run": self.run.run_id,
-            "method": spec.method,
-            "fold": spec.fold_name,
-            "seed": spec.seed,
-            "target": self.target,
-            "data": self.data,
-            "images": overlap.images if overlap else None,
-            "iou": overlap.iou() if overlap else None,
-            "per_layer": [overlap.iou(i) for i in range(overlap.layers)] if overlap else None,
-            "hidden": {k: one.hidden for k, one in parts.items()} or None,
-            "hidden_and_empty": {k: one.empty for k, one in parts.items()} or None,
-            "files": [str(path) for path in self.files],
-        }
-
-
 def masks_command(request: MasksRequest, console: Console, stderr: Console) -> int:
-    """Draw and measure what is asked; returns the exit status: 0, or 1 if a run failed."""
+    """Draw and measure what is asked; returns the exit status: 0, or 1 if a run failed.
+
+    That is also where nothing but a measure was asked for and there is nothing to measure against.
+    """
     show = _Show(request, stderr if request.as_json else console, stderr)
     shown = show.everything()
     if request.as_json:
         console.print_json(json.dumps([one.to_dict() for one in shown], allow_nan=False))
     else:
-        _table(shown, console)
+        print_table(shown, console)
     if request.tracking != OFF and any(one.files for one in shown) and request.file is None:
         show.mirror(list(dict.fromkeys(one.run.run_id for one in shown)))
     return 1 if show.failed else 0
@@ -112,9 +75,8 @@ class _Show:
         for kind in request.formats:
             if kind not in FORMATS:
                 raise UnknownName("--format", kind, FORMATS)
-        if request.file and request.file.suffix[1:] not in FORMATS:
-            expected = " or ".join(f".{kind}" for kind in FORMATS)
-            raise ReIDError(f"-o {request.file}: expected a name that ends in {expected}.")
+        if request.file:
+            _check_file(request.file, request)
 
     def say(self, text: str, style: str = "") -> None:
         """One line, unbroken: most hold a path."""
@@ -143,6 +105,8 @@ class _Show:
     def run(self, run_id: str) -> Iterator[Shown]:
         """One run on each of its targets."""
         run, method = load_run(self.request.out, run_id)
+        if run.spec.config.get("parts") == []:
+            raise NoMasks("this run has parts= (none), so there are no masks.")
         targets = self.targets(run)
         if self.request.file and len(targets) > 1:
             raise ReIDError(
@@ -187,7 +151,11 @@ class _Show:
         """One run on one target."""
         catalog = self.catalog(target)
         files = self.draw(run, method, target, catalog) if self.request.figures else ()
-        return Shown(run, target, catalog.kind, files, self.measure(run, method, target, catalog))
+        overlap = self.measure(run, method, target, catalog)
+        if overlap is None:
+            self.say(f"No true boxes are known for {target}: its masks are not measured.", "yellow")
+            self.failed |= not self.request.figures
+        return Shown(run, target, catalog.kind, files, overlap)
 
     def measure(
         self, run: RunRecord, method: Method, target: str, catalog: DataCatalog
@@ -231,7 +199,8 @@ class _Show:
         said += _origin(run.data, catalog.kind)
         figure = mask_figure(pictures, parts, size, f"Part masks: {spec.method} on {target}", said)
         folder = RunFolder(self.request.out, run.run_id).path / FIGURES
-        files = [folder / f"masks-{target}.{kind}" for kind in dict.fromkeys(self.request.formats)]
+        kinds = dict.fromkeys(self.request.formats or ("png",))
+        files = [folder / f"masks-{target}.{kind}" for kind in kinds]
         if self.request.file:
             files = [self.request.file]
         for path in files:
@@ -252,6 +221,28 @@ class _Show:
             )
 
 
+def _check_file(file: Path, request: MasksRequest) -> None:
+    """Raise ReIDError, naming the option, where `-o` does not go with the others or the disk."""
+    problem = ""
+    if file.suffix[1:] not in FORMATS:
+        expected = " or ".join(f".{kind}" for kind in FORMATS)
+        problem = f"expected a name that ends in {expected}."
+    elif len(set(request.runs)) > 1 or ALL in request.runs:
+        problem = "one file holds one run's figure: name one --run, or leave -o out."
+    elif not request.figures:
+        problem = "--iou-only draws nothing: leave one of the two out."
+    elif request.formats:
+        problem = f"its name says the format ({file.suffix[1:]}): leave --format out."
+    elif file.is_dir():
+        problem = "it is a folder; expected the name of a file."
+    else:
+        above = next((one for one in file.parents if one.exists()), None)
+        if above and not above.is_dir():
+            problem = f"{above} is a file, not a folder."
+    if problem:
+        raise ReIDError(f"-o {file}: {problem}")
+
+
 def _origin(trained: str, shown: str) -> list[str]:
     """What a reader of a figure must know of rendered people in it or behind it."""
     if shown == "stand-in":
@@ -265,44 +256,3 @@ def _write(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
     write_atomic(path, write)
-
-
-def _table(shown: Sequence[Shown], console: Console) -> None:
-    """Mean IoU per run, target and part, where true boxes are known."""
-    measured = [(one, one.overlap) for one in shown if one.overlap]
-    if not measured:
-        return
-    parts = [part for part in PARTS if any(part in o.parts for _, o in measured)]
-    grid = Table(box=box.SIMPLE_HEAD, title="Part masks against true boxes", title_justify="left")
-    grid.add_column("run", no_wrap=True)
-    grid.add_column("", overflow="fold")
-    for name in (*parts, "mean", "hidden"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    for one, overlap in measured:
-        spec, iou = one.run.spec, overlap.iou()
-        row = row_name(tuple(spec.sources), spec.source_images, one.target)
-        hidden = sum(part.hidden for part in overlap.parts.values())
-        empty = sum(part.empty for part in overlap.parts.values())
-        grid.add_row(
-            one.run.run_id,
-            escape(f"{spec.method} {row} seed {spec.seed}"),
-            *(_number(iou.get(part)) for part in (*parts, "mean")),
-            f"{empty}/{hidden}",
-        )
-    if len(measured) > 1:
-        ious = [overlap.iou() for _, overlap in measured]
-        means = [_mean([iou.get(part) for iou in ious]) for part in (*parts, "mean")]
-        grid.add_section()
-        grid.add_row("mean", f"{len(measured)} rows", *map(_number, means), "")
-    console.print(grid)
-    for note in NOTES:
-        console.print(Padding(note, (0, 0, 0, 2), expand=False), highlight=False)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -170,7 +170,7 @@ class PartLabels:
         try:
             with safe_open(path, framework="numpy") as file:
                 about = file.metadata() or {}
-                values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                values = {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
             return _parse(about, values)
         except OSError as error:
             raise DataError(f"{path} can not be read: {error.strerror or error}.") from error
@@ -180,6 +180,16 @@ class PartLabels:
             ) from error
         except ReIDError as error:
             raise DataError(f"{path}: {error}") from error
+
+
+def _tensor(file: Any, name: str) -> np.ndarray[Any, Any]:
+    try:
+        value: np.ndarray[Any, Any] = file.get_tensor(name)
+    except (TypeError, AttributeError) as error:
+        # numpy has no name for the types of some models' weights
+        kind = file.get_slice(name).get_dtype()
+        raise DataError(f"{name} is {kind}; expected boxes float32 or masks uint8.") from error
+    return value
 
 
 def _parse(about: dict[str, str], values: dict[str, np.ndarray[Any, Any]]) -> PartLabels:
@@ -207,7 +217,7 @@ def _parse(about: dict[str, str], values: dict[str, np.ndarray[Any, Any]]) -> Pa
 def _names(about: dict[str, str], key: str) -> tuple[str, ...]:
     try:
         names = json.loads(about.get(key, ""))
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of brackets in brackets in brackets
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"its metadata {key} is no JSON list of names.")

@@ -3,7 +3,9 @@
 import json
 import pickle
 import re
+import struct
 import sys
+import zlib
 from typing import ClassVar
 
 import numpy as np
@@ -14,14 +16,14 @@ from torch.nn import Parameter
 from harness import cli
 from harness.catalog import DataCatalog
 from harness.config import RunSpec
-from harness.part_labels import FoldMasks, PartLabelFinder
+from harness.part_labels import FoldMasks, PartLabelFinder, image_size
 from harness.plan import choose, plan
 from harness.testing import check_method
 from methods.colour_histogram import ColourHistogram, ColourHistogramConfig
 from methods.grounding.labels import PartLabels
 from methods.interface import PartNeeds, Stage
 from protocols import standin
-from protocols.errors import ReIDError
+from protocols.errors import DataError, ReIDError
 from protocols.registry import select
 from protocols.types import Fold
 
@@ -239,10 +241,40 @@ def test_of_several_files_each_source_takes_its_own(standins, tmp_path):
         (one,) = planned(standins, "MA+D->C3", part_labels=given, grid=(2, 1))
         shares = [masks.mean() for masks in one.part_masks.sources]
         assert shares == [0.5, 1.0]
-    twice = f"{named},{tmp_path / 'copy.safetensors'}"
-    (tmp_path / "copy.safetensors").write_bytes((tmp_path / "D.safetensors").read_bytes())
-    with pytest.raises(ReIDError, match=r"D: .*D\.safetensors and .*copy\.safetensors all hold"):
-        planned(standins, "MA+D->C3", part_labels=twice)
+
+
+def write_share(path, root, share, key="D", names=False):
+    """Labels that cover the upper `share` of every image, under paths or under file names."""
+    paths = [p.rsplit("/", 1)[1] if names else p for p in sources(root, key)]
+    boxes = np.tile(np.array([0, 0, 1, share], dtype=np.float32), (len(paths), 3, 1))
+    PartLabels(tuple(paths), boxes=boxes).write(path)
+
+
+def test_of_several_files_for_a_source_one_is_chosen_where_it_is_plain_which(standins, tmp_path):
+    def share():
+        (one,) = planned(standins, "D->C3", part_labels=str(tmp_path), grid=(4, 1))
+        return one.part_masks.sources[0].mean()
+
+    write_share(tmp_path / "a.safetensors", standins, 0.25, names=True)
+    assert share() == 0.25
+    write_share(tmp_path / "b.safetensors", standins, 0.5)
+    assert share() == 0.5  # known by path, not by file name
+    write_share(tmp_path / "c.safetensors", standins, 0.5)
+    assert share() == 0.5  # the same
+    write_share(tmp_path / "d.safetensors", standins, 0.75)
+    complaint = r"D: .*b\.safetensors and .*c\.safetensors and .*d\.safetensors all hold"
+    with pytest.raises(ReIDError, match=complaint):
+        share()
+    write_share(tmp_path / f"D-{'0' * 16}.safetensors", standins, 0.75)  # made of other images
+    with pytest.raises(ReIDError, match="and not the same; name one in part_labels"):
+        share()
+    digest = DataCatalog(standins).source_fingerprint("D", "train")
+    write_share(tmp_path / f"D-{digest}.safetensors", standins, 1.0)
+    assert share() == 1.0
+    masks = np.ones((len(sources(standins, "D")), 3, 2, 1), dtype=bool)  # of another grid
+    other = PartLabels(tuple(sources(standins, "D")), masks=masks)
+    other.write(tmp_path / "e.safetensors")
+    assert share() == 1.0
 
 
 def test_the_authors_pickle_is_a_file_like_another(standins, tmp_path):
@@ -261,7 +293,7 @@ def test_the_authors_pickle_is_a_file_like_another(standins, tmp_path):
     ("named", "complaint"),
     [
         ("gone.safetensors", "is no file of part labels and no folder with any"),
-        ("labels.csv", "is no file of part labels"),
+        ("labels.csv", "`harness ground --expert annotations --from labels.csv`"),
         (",", "expected a file, a folder or a comma list"),
     ],
 )
@@ -374,6 +406,7 @@ def test_methods_that_ask_for_masks_are_given_some_when_they_are_checked():
 
 
 MA = ("ground", "--datasets", "MA")
+HUGE = f"{'9' * 5000}x1"
 
 
 @pytest.mark.parametrize(
@@ -384,6 +417,8 @@ MA = ("ground", "--datasets", "MA")
         (("--expert", "stripes", "--from", "a.csv"), "reads no file; leave --from out"),
         (("--expert", "annotations", "--from", "gone.csv"), "gone.csv: there is no such file"),
         (("--expert", "masks", "--from", "x.csv", "--grid", "16"), "expected rows x columns"),
+        (("--expert", "masks", "--from", "x.csv", "--grid", HUGE), "at most 1024x1024"),
+        (("--expert", "masks", "--from", "x.csv", "--grid", "1025x1"), "at most 1024x1024"),
         (("--expert", "stripes", "--images", "al"), "Unknown --images 'al'. Did you mean 'all'"),
         (("--expert", "annotations", "--from", "x.csv"), r"x.csv:2: part is 'hed'.*mean 'head'"),
     ],
@@ -406,3 +441,36 @@ def test_ground_writes_nothing_where_a_data_set_lacks_labels(harness, standins, 
     assert status == 1
     assert "MA: " in printed and "boxes.csv: 2 of 288 images have no part labels" in printed
     assert not (tmp_path / "runs" / "part_labels").exists()
+
+
+def test_ground_tells_of_lines_that_it_leaves_out(harness, standins, tmp_path):
+    csv = write_csv(standins, tmp_path / "boxes.csv")
+    ground = ("ground", "--data", standins, "--datasets", "MA", "--expert", "annotations",
+              "--from", csv, "--out", tmp_path / "runs")  # fmt: skip
+    assert "left out" not in harness(*ground)[1]
+    lines = csv.read_text().splitlines()
+    lines[2:2] = ["0002_typo.jpg,head,1,2,3,4", "0002_typo.jpg,legs,1,2,3,4"]
+    csv.write_text("\n".join(lines))
+    status, printed = harness(*ground)
+    assert status == 0
+    assert (
+        f"{csv}: 2 lines are of no image among the training images of MA and left out; the first "
+        f"is {csv}:3, 0002_typo.jpg."
+    ) in printed
+    # an image that lost its lines to the slip is an error; the slip is told all the same
+    csv.write_text("\n".join(line for line in lines if not line.startswith(lines[1].split(",")[0])))
+    status, printed = harness(*ground)
+    assert status == 1
+    assert "1 of 288 images have no part labels" in printed and ":2, 0002_typo.jpg." in printed
+
+
+def test_an_image_that_claims_to_be_huge_is_named(tmp_path):
+    path = tmp_path / "huge.png"
+    size = struct.pack(">II5B", 60_000, 60_000, 8, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in ((b"IHDR", size), (b"IDAT", b"")):
+        crc = struct.pack(">I", zlib.crc32(kind + data))
+        content += struct.pack(">I", len(data)) + kind + data + crc
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"huge\.png can not be read as an image .*bomb"):
+        image_size(path)

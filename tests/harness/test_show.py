@@ -30,9 +30,9 @@ class Stripes(Method):
 
     card = MethodCard("stripes", "masks by hand", "none", "MIT", "image", ())
 
-    def __init__(self, blind=False):
+    def __init__(self, blind=False, parts=("head", "upper", "legs")):
         super().__init__(MethodConfig(), None)
-        self.blind = blind
+        self.blind, self.parts = blind, parts
 
     def transforms(self):
         plain = Transform((96, 48), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -41,9 +41,9 @@ class Stripes(Method):
     def part_maps(self, batch):
         if self.blind:
             return None
-        masks = stripes().float().expand(2, len(batch.images), 3, *GRID)
-        return PartMaps(("head", "upper", "legs"), torch.stack([masks[0] * 0.2, masks[1]]),
-                        masks / 16)  # fmt: skip
+        masks = stripes()[: len(self.parts)].float()
+        masks = masks.expand(2, len(batch.images), len(self.parts), *GRID)
+        return PartMaps(self.parts, torch.stack([masks[0] * 0.2, masks[1]]), masks / 16)
 
 
 def stripes():
@@ -52,10 +52,10 @@ def stripes():
     return torch.stack([rows < 2, (rows >= 2) & (rows < 4), rows >= 4])
 
 
-def make_run(out, *, seed=0, targets=("C3",), method="stripes", data="stand-in"):
+def make_run(out, *, seed=0, targets=("C3",), method="stripes", data="stand-in", config=None):
     """The records of a finished training."""
-    spec = RunSpec(method=method, method_version="1", preset="tiny", config={}, weights=(),
-                   sources={"MA": "print"}, source_images="train", seed=seed,
+    spec = RunSpec(method=method, method_version="1", preset="tiny", config=config or {},
+                   weights=(), sources={"MA": "print"}, source_images="train", seed=seed,
                    precision="fp32")  # fmt: skip
     folder = RunFolder(out, spec.id)
     record.write_text(folder.spec, spec.model_dump_json())
@@ -95,7 +95,8 @@ def harness(standins, monkeypatch, capsys):
     def load_run(out, run_id):
         (folder,) = out.glob(f"{run_id}*")
         run = RunFolder(out, folder.name).read_run()
-        return run, Stripes(blind=run.spec.method == "blind")
+        parts = run.spec.config.get("parts", ("head", "upper", "legs"))
+        return run, Stripes(run.spec.method == "blind", tuple(parts))
 
     monkeypatch.setattr(show, "load_run", load_run)
     for console in (cli.console, cli.stderr):
@@ -217,6 +218,21 @@ def test_every_run_and_every_target_in_one_table(harness, tmp_path):
                for line in printed.splitlines())  # fmt: skip
 
 
+def test_only_rows_of_the_same_parts_have_a_mean(harness, tmp_path):
+    make_run(tmp_path)
+    command = ("show", "masks", "--run", "all", "--out", tmp_path, "--iou-only")
+
+    def first_words():
+        status, printed, _ = harness(*command)
+        assert status == 0
+        return [line.split()[:2] for line in printed.splitlines()]
+
+    make_run(tmp_path, seed=1)
+    assert ["mean", "2"] in first_words()
+    make_run(tmp_path, seed=2, config={"parts": ["head"]})
+    assert "mean" not in [words[0] for words in first_words() if words]
+
+
 def test_real_images_are_drawn_but_not_measured(harness, tmp_path):
     root, out = tmp_path / "data", tmp_path / "runs"
     (root / "mine").mkdir(parents=True)
@@ -235,8 +251,14 @@ def test_real_images_are_drawn_but_not_measured(harness, tmp_path):
     (shown,) = json.loads(printed)
     assert (status, shown["iou"], shown["per_layer"], shown["data"]) == (0, None, None, "real")
     assert "rendered" not in (folder.path / "figures" / "masks-mine.svg").read_text()
+    said = "No true boxes are known for mine"
     status, printed, _ = harness(*command, "--data", root)
-    assert status == 0 and "true boxes" not in printed
+    assert status == 0 and said in printed
+    assert "Part masks against true boxes" not in printed
+    status, printed, error = harness(*command, "--data", root, "--iou-only")
+    assert status == 1 and said in printed and not error
+    status, printed, error = harness(*command, "--data", root, "--iou-only", "--json")
+    assert status == 1 and json.loads(printed)[0]["iou"] is None and said in error
 
 
 @pytest.mark.parametrize(
@@ -245,11 +267,20 @@ def test_real_images_are_drawn_but_not_measured(harness, tmp_path):
         (("--format", "gif"), "--format"),
         (("-o", "masks.pdf"), "expected a name that ends in .png or .svg"),
         (("-o", "masks.png"), "choose one with --target"),
+        (("-o", "masks.png", "--run", "other"), "-o masks.png: one file holds one run's figure"),
+        (("-o", "masks.png", "--run", "all"), "-o masks.png: one file holds one run's figure"),
+        (("-o", "masks.png", "--iou-only"), "-o masks.png: --iou-only draws nothing"),
+        (("-o", "masks.png", "--format", "png"), "-o masks.png: its name says the format (png)"),
+        (("-o", "a-file/b/masks.png"), "-o a-file/b/masks.png: a-file is a file, not a folder"),
+        (("-o", "folder.png"), "-o folder.png: it is a folder"),
         (("--target", "nowhere"), "nowhere"),
         (("--data", "nowhere"), "nowhere"),
     ],
 )
-def test_what_cannot_be_done_is_said(harness, tmp_path, more, said):
+def test_what_cannot_be_done_is_said(harness, tmp_path, monkeypatch, more, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-file").write_text("")
+    (tmp_path / "folder.png").mkdir()
     folder = make_run(tmp_path, targets=("C3", "MS"))
     status, _, error = harness("show", "masks", "--run", folder.run_id, "--out", tmp_path, *more)
     assert status == 1 and said in error
@@ -263,6 +294,13 @@ def test_runs_without_masks_or_targets_say_so(harness, tmp_path):
     assert "has not been tested yet: name a --target" in harness(*command, untested.run_id)[2]
     assert "holds no finished run" in harness("show", "masks", "--out", tmp_path / "none",
                                               "--run", "all")[2]  # fmt: skip
+
+
+def test_a_run_without_parts_says_so(harness, tmp_path):
+    blind = make_run(tmp_path, method="blind", config={"parts": []})
+    status, _, error = harness("show", "masks", "--out", tmp_path, "--run", blind.run_id)
+    assert status == 1
+    assert "this run has parts= (none), so there are no masks." in error
 
 
 def test_a_file_of_ones_own(harness, tmp_path):

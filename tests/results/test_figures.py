@@ -14,6 +14,7 @@ from results.figures import (
     MaskPicture,
     dimmed,
     mask_figure,
+    outline,
     save,
     shown_layers,
 )
@@ -71,6 +72,29 @@ def test_no_cell_lies_on_another():
             assert apart or one.y1 <= other.y0 + 1e-9 or other.y1 <= one.y0 + 1e-9
 
 
+LONG = "0002_c1s1_000451_03_of_a_folder_with_long_names"
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize(("count", "name"), [(1, "0002_c1s1_000451_03"), (4, LONG)])
+def test_no_text_lies_on_a_picture_or_on_another(parts, count, name):
+    pictures = [picture(name, 12, parts, seed) for seed in range(count)]
+    figure = mask_figure(pictures, PARTS[:parts], (32, 16), "Part masks", ["MA"])
+    save(figure)  # lays out
+    texts = [*figure.texts]
+    for axes in figure.axes:
+        texts += [t for t in (axes.title, axes.xaxis.label, axes.yaxis.label) if t.get_text()]
+    boxes = [t.get_window_extent() for t in texts]
+    cells = [a.get_window_extent() for a in figure.axes]
+    assert len(texts) == 3 + count * (1 + 7 + parts)
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.y0 >= 0
+        for other in [*boxes[:i], *cells]:
+            # an extent is a little larger than the letters: two pixels do not count
+            apart = box.x1 < other.x0 + 2 or other.x1 < box.x0 + 2
+            assert apart or box.y1 < other.y0 + 2 or other.y1 < box.y0 + 2, texts[i]
+
+
 def test_it_says_what_it_is():
     texts = [t.get_text() for t in draw(layers=12).texts]
     assert texts[:2] == ["Part masks: muva on D", "MA\nseed 0"]
@@ -94,6 +118,30 @@ def test_a_mask_is_brightness():
         [half, half, 200, 200],
         [half, half, 200, 200],
     ]
+
+
+def test_an_outline_is_the_border_between_in_and_out():
+    mask = np.array([[True, True, False], [False, True, False]])
+    lines = {tuple(map(tuple, line)) for line in outline(mask).tolist()}
+    assert lines == {
+        ((0, 0), (1, 0)), ((1, 0), (2, 0)),  # above
+        ((0, 0), (0, 1)), ((1, 1), (1, 2)),  # left
+        ((2, 0), (2, 1)), ((2, 1), (2, 2)),  # right
+        ((0, 1), (1, 1)), ((1, 2), (2, 2)),  # below
+    }  # fmt: skip
+    assert outline(np.zeros((2, 3), bool)).shape == (0, 2, 2)
+
+
+def test_masks_are_outlined_where_they_are_above_one_half():
+    one = picture(layers=1)
+    one.masks[0, 0] = 0.5
+    one.masks[0, 0, 1, 0] = 0.51
+    figure = mask_figure([one], PARTS, (32, 16), "t")
+    (lines,) = figure.axes[1].collections  # a patch is 8 x 8 pixels
+    ends = {tuple(map(tuple, line)) for line in np.array(lines.get_segments()).tolist()}
+    assert ends == {((0, 8), (8, 8)), ((0, 16), (8, 16)), ((0, 8), (0, 16)), ((8, 8), (8, 16))}
+    assert not figure.axes[0].collections and not figure.axes[2].collections
+    assert save(figure)
 
 
 def test_the_masks_shown_are_those_of_their_layer_and_part():
