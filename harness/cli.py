@@ -36,6 +36,15 @@ TrackingOption = Annotated[
     typer.Option(help="MLflow tracking URI; default: SQLite below --out; 'off' for none."),
 ]
 
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value of the method's config; repeat.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto or cpu.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=0, help="Processes that decode images; 0: this one.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+
 
 @app.command()
 def run(
@@ -49,19 +58,15 @@ def run(
         typer.Option(help="tiny or paper; default: tiny for stand-ins, paper with --data."),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Comma list of seeds.")] = "0",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value of the method's config; repeat.")
-    ] = None,
+    set_: SetOption = None,
     out: OutOption = Path("runs"),
     force: Annotated[bool, typer.Option(help="Compute again what is done already.")] = False,
     tracking: TrackingOption = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32, bf16 or fp16; default: fp32 (tiny), bf16 (paper).")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
-    loader_workers: Annotated[
-        int, typer.Option(min=0, help="Processes that decode images; 0: this one.")
-    ] = 0,
+    device: DeviceOption = "auto",
+    loader_workers: WorkersOption = 0,
 ) -> None:
     """Train and test methods on protocols; what is done already is not computed again."""
     from harness.commands.run import RunRequest, run_command
@@ -86,7 +91,7 @@ def run(
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="protocols, methods or datasets")],
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the protocols, the methods or the data sets that are known."""
     from harness.commands.list import list_command
@@ -100,7 +105,7 @@ def check(
     datasets: Annotated[
         str | None, typer.Option(help="Comma list of data sets; default: every one there is.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say which data sets are there and what differs from what their owners published."""
     from harness.commands.check import check_command
@@ -121,13 +126,9 @@ def encode(
     preset: Annotated[
         str | None, typer.Option(help="tiny or paper; default: the run's, else paper.")
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value of the method's config; repeat.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
-    loader_workers: Annotated[
-        int, typer.Option(min=0, help="Processes that decode images; 0: this one.")
-    ] = 0,
+    set_: SetOption = None,
+    device: DeviceOption = "auto",
+    loader_workers: WorkersOption = 0,
 ) -> None:
     """Write a trained method's features of a folder of images."""
     from harness.commands.encode import EncodeRequest, encode_command
@@ -149,17 +150,15 @@ def encode(
 def cost(
     method: Annotated[str, typer.Option(help="Name or package.module:Class.")],
     preset: Annotated[str, typer.Option(help="paper or tiny.")] = "paper",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value of the method's config; repeat.")
-    ] = None,
+    set_: SetOption = None,
     identities: Annotated[int, typer.Option(min=1, help="Identities trained on.")] = 751,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 64,
     repeats: Annotated[int, typer.Option(min=1, help="Steps that are timed, of each kind.")] = 5,
     params_only: Annotated[bool, typer.Option(help="Count parameters, run nothing.")] = False,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure a method here: parameters, time of a batch, memory, images a second."""
     from harness.commands.cost import CostRequest, cost_command
@@ -259,7 +258,7 @@ def show_masks(
     iou_only: Annotated[
         bool, typer.Option("--iou-only", help="Measure against true boxes, draw nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    as_json: JsonOption = False,
     tracking: TrackingOption = None,
 ) -> None:
     """Draw the part masks and the attention of a trained model, and measure the masks.

@@ -20,8 +20,8 @@ from harness.data import in_order
 from harness.meter import WARM_UP, Meter
 from harness.progress import EVALUATION_PASS, TRAINING_PASS, Progress
 from harness.seeds import seed_everything
+from methods.grounding.labels import PartLabels
 from methods.interface import (
-    PARTS,
     Batch,
     Method,
     MethodConfig,
@@ -254,10 +254,8 @@ class MadeUpImages:
             masks = self._bands(count) if self.parts else None
         return TrainBatch(images, self.labels[rows], none, none, rows, masks)
 
-    def _bands(self, count: int) -> Tensor | None:
+    def _bands(self, count: int) -> Tensor:
         """Part masks [B, R, h, w]: equal horizontal bands from top to bottom."""
         assert self.parts is not None
-        height, width = self.parts.grid
-        row = torch.arange(height, device=self.device) * len(PARTS) // height
-        bands = row[None] == torch.arange(len(PARTS), device=self.device)[:, None]
-        return bands[None, :, :, None].expand(count, -1, -1, width).contiguous()
+        masks = PartLabels.stripes(["any"]).masks_for(["any"], self.parts.grid)
+        return torch.from_numpy(masks).to(self.device).expand(count, -1, -1, -1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +30,22 @@ def environment() -> dict[str, Any]:
         "git_commit": git_commit(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+@contextlib.contextmanager
+def threads(count: int | None = None) -> Iterator[None]:
+    """`count` threads for torch's operators (None: as many as there are), denormals flushed."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    # sigmoid and Adam slow down tenfold on denormal numbers, which no result depends on
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_flush_denormal(False)
 
 
 @cache

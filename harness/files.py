@@ -70,11 +70,16 @@ def require_writable(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """`text` into `path`, whole or not at all."""
-    write_atomic(path, lambda temporary: _write_utf8(temporary, text))
+    write_bytes(path, text.encode("utf-8"))
 
 
-def _write_utf8(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def write_bytes(path: Path, content: bytes) -> None:
+    """`content` into `path`, whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomic(path, write)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -75,13 +75,8 @@ class PartLabelFinder:
         """
         return FoldMasks(tuple(self._source(s, fold.source_images, needs) for s in fold.sources))
 
-    def require(
-        self, name: str, folds: Iterable[Fold], needs: PartNeeds, stripes: bool = False
-    ) -> None:
-        """Raise one ReIDError that names every source of `folds` whose labels `name` lacks.
-
-        `stripes`: whether the method's config has a partition that needs no labels.
-        """
+    def require(self, name: str, folds: Iterable[Fold], needs: PartNeeds) -> None:
+        """Raise one ReIDError that names every source of `folds` whose labels `name` lacks."""
         lacking: list[NoPartLabels] = []
         problems: list[str] = []
         for key, which in sorted({(s, f.source_images) for f in folds for s in f.sources}):
@@ -92,7 +87,7 @@ class PartLabelFinder:
             except ReIDError as error:
                 problems.append(f"{key}: {error}")
         if lacking:
-            problems.append(self._advice(name, lacking, stripes))
+            problems.append(self._advice(name, lacking, needs.instead))
         if problems:
             raise ReIDError("\n".join(problems))
 
@@ -184,7 +179,7 @@ class PartLabelFinder:
                 return mine[0] if len(mine) == 1 else None
         return None
 
-    def _advice(self, name: str, lacking: Sequence[NoPartLabels], stripes: bool) -> str:
+    def _advice(self, name: str, lacking: Sequence[NoPartLabels], instead: str | None) -> str:
         keys = list(dict.fromkeys(one.key for one in lacking))
         lines = [f"{name} needs to know where body parts are, and nobody has said for"]
         lines[0] += f" {', '.join(keys)}."
@@ -201,8 +196,8 @@ class PartLabelFinder:
                 f"--from FILE --out {out}{' --images all' if which == 'all' else ''}` takes boxes "
                 "from a CSV; `harness ground --help` tells of other experts."
             )
-        if stripes:
-            lines.append("`--set partition=stripes` runs without.")
+        if instead:
+            lines.append(f"`--set {instead}` runs without.")
         return "\n".join(lines)
 
 

@@ -144,8 +144,7 @@ def _require_part_labels(
     for choice in chosen:
         needs = choice.method.part_needs(choice.config)
         if needs:
-            stripes = "partition" in type(choice.config).model_fields
-            finder.require(choice.name, folds, needs, stripes)
+            finder.require(choice.name, folds, needs)
 
 
 def _problem(read: Callable[[], object]) -> list[str]:

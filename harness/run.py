@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from harness import record
 from harness.catalog import DataCatalog
 from harness.data import source_info, training_images
-from harness.environment import environment
+from harness.environment import environment, threads
 from harness.evaluate import Extractor, evaluate, probe_metrics, query_table
 from harness.files import file_digest, locked, write_atomic, write_text
 from harness.plan import PlannedRun
@@ -112,7 +111,9 @@ def run(
         if settings.force:
             job.folder.set_aside()
         try:
-            with _steady(planned.spec.preset):
+            # a small model's threads wait on each other at every operator; and with one its
+            # numbers are those of every machine of a kind, whatever its cores
+            with threads(1 if planned.spec.preset == "tiny" else None):
                 job.compute()
         except Exception as error:
             job.failed(planned.title, error)
@@ -268,24 +269,6 @@ class _Job:
             finished_at=_now(),
         )
         record.write(folder.target(target), done)
-
-
-@contextlib.contextmanager
-def _steady(preset: str) -> Iterator[None]:
-    """One thread for small models: two wait on each other at every operator.
-
-    It also makes the `tiny` numbers those of every machine of a kind, whatever its cores.
-    """
-    threads = torch.get_num_threads()
-    if preset == "tiny":
-        torch.set_num_threads(1)
-    # sigmoid and Adam slow down tenfold on denormal numbers, which no result depends on
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
 
 
 def build(planned: PlannedRun, sources: Sequence[Split]) -> Method:

@@ -27,7 +27,9 @@ from harness.data import TrainingImages
 from harness.progress import EVALUATION_PASS, TRAINING_PASS, Progress
 from harness.seeds import seed_everything
 from methods.interface import Method, Stage, TrainBatch
-from protocols.errors import ReIDError
+from protocols.errors import ReIDError, UnknownName
+
+DEVICES = ("auto", "cpu")
 
 
 class TrainingDiverged(ReIDError):
@@ -44,6 +46,12 @@ class _Step(nn.Module):
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         return self.stage.losses(batch)
+
+
+def require_device(device: str) -> None:
+    """Raise UnknownName for what `--device` does not know."""
+    if device not in DEVICES:
+        raise UnknownName("--device", device, DEVICES)
 
 
 def make_accelerator(precision: Precision, device: str = "auto") -> Accelerator:

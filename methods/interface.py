@@ -111,12 +111,13 @@ class PartNeeds:
 
     `grid` is (rows, columns) of patches; `calibrate` whether boxes out of the ordinary are
     replaced first (MUVA section 3.2.3); `file` a file of part labels, None for those the harness
-    finds by itself.
+    finds by itself; `instead` a config override, such as key=value, that needs none.
     """
 
     grid: tuple[int, int]
     calibrate: bool = True
     file: str | None = None
+    instead: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ Fidelity (where MUVA's paper and its released code differ; each also settable al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +27,6 @@ from methods.cards import CARDS
 from methods.interface import (
     Batch,
     Method,
-    SourceData,
     SourceInfo,
     Stage,
     TrainBatch,
@@ -40,11 +39,8 @@ from methods.parts.clip import (
     load_clip,
     weights_files,
 )
-from methods.parts.identity import IdentityConfig, person_transforms
-from methods.parts.losses import full_precision, identity_loss, prototypical_loss
-from methods.parts.memory import centroids, update_with_hardest
-from methods.parts.necks import bn_neck, identity_classifier, require_batch
-from methods.parts.schedules import warmup_steps
+from methods.parts.identity import IdentityConfig, MemoryStage, person_transforms
+from methods.parts.necks import bn_neck, identity_classifier
 
 
 class VisionOnlyConfig(IdentityConfig):
@@ -103,56 +99,25 @@ class VisionOnly(Method):
         return {"features": normalize(self.neck_features(batch.images), dim=1)}
 
 
-class IdentityStage(Stage):
-    """ID loss and prototypical loss against a memory rebuilt every epoch."""
+class IdentityStage(MemoryStage):
+    """ID loss and prototypical loss, and nothing else."""
 
     name = "identity"
 
     def __init__(self, method: VisionOnly) -> None:
+        super().__init__(method, method.classifier, method.config)
         self.method = method
-        self.config = method.config
-        self.epochs = method.config.epochs
-        self.memory = torch.empty(0)
-        self.features = torch.empty(0)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over everything that is not frozen."""
+        c = self.method.config
         trained = [p for p in self.method.parameters() if p.requires_grad]
-        return torch.optim.Adam(trained, lr=self.config.lr, weight_decay=self.config.weight_decay)
+        return torch.optim.Adam(trained, lr=c.lr, weight_decay=c.weight_decay)
 
-    def lr_factor(self, epoch: int) -> float:
-        """Linear warm-up, then steps."""
-        return warmup_steps(epoch, self.config.warmup_epochs, self.config.lr_milestones)
-
-    def prepare(self, data: SourceData) -> None:
-        """Nothing to make; raises ReIDError where a batch would hold one image."""
-        require_batch(self.config.identities, self.config.instances, data.num_classes)
-
-    @torch.no_grad()
-    def begin_epoch(self, epoch: int, data: SourceData) -> None:
-        """VPM-2: the centroids of L2(b) in eval mode, under the evaluation transform."""
-        self.method.eval()
-        pairs = (
-            (normalize(full_precision(self.method.neck_features(b.images)), dim=1), b.labels)
-            for b in data.in_order()
-        )
-        self.memory = centroids(pairs, data.num_classes, data.device)
-
-    def batches(self, epoch: int, data: SourceData) -> Iterable[TrainBatch]:
-        """P x K batches."""
-        return data.pk_batches(epoch, self.config.identities, self.config.instances)
+    def memory_neck(self, batch: TrainBatch) -> Tensor:
+        """b as it is."""
+        return self.method.neck_features(batch.images)
 
     def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
         """L_id and L_imp of Eq. 2."""
-        neck = self.method.neck_features(batch.images)
-        features = normalize(full_precision(neck), dim=1)
-        self.features = features.detach()
-        logits = self.method.classifier(neck)
-        return {
-            "id": identity_loss(logits, batch.labels, self.config.chosen("label_smoothing")),
-            "imp": prototypical_loss(features, self.memory, batch.labels, self.config.temperature),
-        }
-
-    def after_step(self, batch: TrainBatch) -> None:
-        """Move the memory toward the hardest instance of each identity (Eq. 3)."""
-        update_with_hardest(self.memory, self.features, batch.labels, self.config.memory_momentum)
+        return self.identity_losses(self.method.neck_features(batch.images), batch.labels)

@@ -13,11 +13,10 @@ from rich.table import Table
 
 from harness.config import Precision, parse_overrides
 from harness.cost import Cost, Parameters, Timing, Workload, count_parameters, measure
-from harness.environment import environment
-from harness.meter import threads
+from harness.environment import environment, threads
 from harness.plan import choose
 from harness.screen import ScreenProgress
-from harness.train import make_accelerator
+from harness.train import make_accelerator, require_device
 from harness.trained import without_weights
 from protocols.errors import UnknownName
 
@@ -51,8 +50,7 @@ def cost_command(request: CostRequest, as_json: bool, console: Console, stderr: 
     with: `method`, `preset`, `config`, `identities`, `repeats`, `device`, `precision`, `threads`,
     `environment`.
     """
-    if request.device not in ("auto", "cpu"):
-        raise UnknownName("--device", request.device, ["auto", "cpu"])
+    require_device(request.device)
     if request.precision not in PRECISIONS:
         raise UnknownName("--precision", request.precision, PRECISIONS)
     (chosen,) = choose([request.method], request.preset, parse_overrides(request.overrides))

@@ -15,10 +15,10 @@ from harness.encode import FEATURES, find_images, require_npz, save_features
 from harness.evaluate import Extractor
 from harness.progress import EVALUATION_PASS
 from harness.screen import ScreenProgress
-from harness.train import make_accelerator
+from harness.train import make_accelerator, require_device
 from harness.trained import Recipe, load, read_recipe
 from methods.interface import Method
-from protocols.errors import DataError, UnknownName
+from protocols.errors import DataError
 from protocols.verify import verify_images
 
 SHOWN = 10
@@ -40,8 +40,7 @@ class EncodeRequest:
 
 def encode_command(request: EncodeRequest, console: Console) -> None:
     """Encode every image below a folder and write the features."""
-    if request.device not in ("auto", "cpu"):
-        raise UnknownName("--device", request.device, ["auto", "cpu"])
+    require_device(request.device)
     found = find_images(request.images)
     require_npz(request.out)
     overrides = parse_overrides(request.overrides)

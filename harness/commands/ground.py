@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -122,14 +121,7 @@ def _expert(request: GroundRequest) -> Expert:
 
 
 def _stripes(request: GroundRequest) -> Expert:
-    parts = len(PARTS)
-    bands = np.array([(0, i / parts, 1, (i + 1) / parts) for i in range(parts)], dtype=np.float32)
-
-    def label(paths: Sequence[str]) -> PartLabels:
-        boxes = np.tile(bands, (len(paths), 1, 1))
-        return PartLabels(tuple(paths), boxes=boxes, made="equal horizontal stripes")
-
-    return Expert(label)
+    return Expert(PartLabels.stripes)
 
 
 def _masks(request: GroundRequest) -> Expert:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -14,13 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.catalog import DataCatalog
+from harness.commands.tracking import Mirroring
 from harness.config import PRECISIONS, Precision, parse_overrides
 from harness.files import require_writable, write_text
 from harness.launch import launch
 from harness.plan import PlannedRun, choose, plan
 from harness.run import Outcome, Settings
 from harness.screen import duration, show_table
-from harness.tracking import TrackingUnavailable, default_uri, safe, sync
+from harness.tracking import safe
+from harness.train import require_device
 from protocols.datasets.folders import require_data_root
 from protocols.errors import ReIDError, UnknownName
 from protocols.registry import select
@@ -53,8 +55,7 @@ class RunRequest:
 def run_command(request: RunRequest, console: Console) -> int:
     """Do what is asked; returns the exit status: 0, or 1 if a run failed."""
     started = time.monotonic()
-    if request.device not in ("auto", "cpu"):
-        raise UnknownName("--device", request.device, ["auto", "cpu"])
+    require_device(request.device)
     if request.precision not in (None, *PRECISIONS):
         raise UnknownName("--precision", str(request.precision), PRECISIONS)
     preset = request.preset or ("paper" if request.data else "tiny")
@@ -64,9 +65,15 @@ def run_command(request: RunRequest, console: Console) -> int:
     planned = plan(chosen, selected, request.seeds, catalog, precision, request.out)
     require_writable(request.out)
     settings = Settings(request.out, request.device, request.loader_workers, request.force)
-    mirror = _Mirror(request, console)
-    outcomes = launch(planned, catalog, settings, console, mirror.one)
-    mirror.all(planned)
+    mirror = Mirroring(request.out, request.tracking, console)
+
+    def finished(outcome: Outcome) -> None:
+        if outcome.trained or outcome.computed:
+            mirror.sync([outcome.run_id])
+
+    outcomes = launch(planned, catalog, settings, console, finished)
+    # also what an earlier command left unsaid
+    mirror.sync([one.spec.id for one in planned])
     problems = _show(planned, selected, catalog, request, console)
     return _close(request, outcomes, problems, console, time.monotonic() - started)
 
@@ -94,38 +101,6 @@ def _data(request: RunRequest, console: Console) -> tuple[list[Protocol], DataCa
     # plain text: a spinner is a thread, and beside one the renderer can't use a second core
     say("Embedded stand-in data (rendered once, in a few seconds).")
     return selected, DataCatalog(standin.data_root(keys=tuple(keys)), memory)
-
-
-class _Mirror:
-    """Keeps MLflow up to date while runs finish; a server that is away is said once."""
-
-    def __init__(self, request: RunRequest, console: Console) -> None:
-        self.out = request.out
-        self.uri = request.tracking or default_uri(request.out)
-        self.console = console
-        self.away = self.uri == "off"
-
-    def one(self, outcome: Outcome) -> None:
-        """After one run."""
-        if outcome.trained or outcome.computed:
-            self._sync([outcome.run_id])
-
-    def all(self, planned: Iterable[PlannedRun]) -> None:
-        """At the end: also what an earlier command left unsaid."""
-        self._sync([one.spec.id for one in planned])
-
-    def _sync(self, run_ids: Sequence[str]) -> None:
-        if self.away:
-            return
-        try:
-            for problem in sync(self.out, self.uri, run_ids).problems:
-                self._say(problem)
-        except TrackingUnavailable as error:
-            self.away = True
-            self._say(str(error))
-
-    def _say(self, text: str) -> None:
-        self.console.print(f"[yellow]MLflow:[/yellow] {escape(text)}", highlight=False)
 
 
 def _show(

@@ -13,14 +13,14 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from harness.catalog import DataCatalog
+from harness.commands.tracking import Mirroring
 from harness.data import decode
-from harness.files import write_atomic
+from harness.files import write_bytes
 from harness.mask_table import Shown, print_table
 from harness.masks import NoMasks, Overlap, choose, measure, part_maps
 from harness.mirror import FIGURES
 from harness.part_labels import standin_labels
 from harness.record import RunFolder, RunRecord
-from harness.tracking import OFF, TrackingUnavailable, default_uri, sync
 from harness.trained import load_run
 from methods.interface import Method
 from protocols import standin
@@ -60,8 +60,9 @@ def masks_command(request: MasksRequest, console: Console, stderr: Console) -> i
         console.print_json(json.dumps([one.to_dict() for one in shown], allow_nan=False))
     else:
         print_table(shown, console)
-    if request.tracking != OFF and any(one.files for one in shown) and request.file is None:
-        show.mirror(list(dict.fromkeys(one.run.run_id for one in shown)))
+    if any(one.files for one in shown) and request.file is None:
+        mirroring = Mirroring(request.out, request.tracking, show.console)
+        mirroring.sync(list(dict.fromkeys(one.run.run_id for one in shown)))
     return 1 if show.failed else 0
 
 
@@ -204,21 +205,9 @@ class _Show:
         if self.request.file:
             files = [self.request.file]
         for path in files:
-            _write(path, save(figure, path.suffix[1:]))
+            write_bytes(path, save(figure, path.suffix[1:]))
             self.say(f"Figure:  {path}")
         return tuple(files)
-
-    def mirror(self, run_ids: Sequence[str]) -> None:
-        """Bring the figures of some runs into MLflow; where it is away, say what brings them."""
-        out = self.request.out
-        try:
-            problems = sync(out, self.request.tracking or default_uri(out), run_ids).problems
-        except TrackingUnavailable as error:
-            problems = [str(error)]
-        for problem in problems:
-            self.console.print(
-                f"[yellow]MLflow:[/yellow] {escape(problem)}", highlight=False, soft_wrap=True
-            )
 
 
 def _check_file(file: Path, request: MasksRequest) -> None:
@@ -249,10 +238,3 @@ def _origin(trained: str, shown: str) -> list[str]:
         behind = "" if trained == shown else " The run was trained on real images."
         return [f"Stand-in data: rendered people.{behind}"]
     return ["Trained on stand-in data: rendered people."] if trained == "stand-in" else []
-
-
-def _write(path: Path, content: bytes) -> None:
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    write_atomic(path, write)

@@ -1,13 +1,14 @@
-"""`harness sync`: MLflow brought up to date with the records."""
+"""MLflow brought up to date with the records: `harness sync`, and what other commands do of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from harness.tracking import default_uri, sync
+from harness.tracking import OFF, TrackingUnavailable, default_uri, sync
 from protocols.errors import ReIDError
 
 
@@ -22,3 +23,25 @@ def sync_command(out: Path, tracking: str | None, console: Console) -> int:
     for problem in result.problems:
         console.print(f"- {escape(problem)}", highlight=False)
     return 1 if result.problems else 0
+
+
+class Mirroring:
+    """Keeps MLflow up to date while a command works; a server that is away is said once."""
+
+    def __init__(self, out: Path, tracking: str | None, console: Console) -> None:
+        self.out, self.console = out, console
+        self.uri = tracking or default_uri(out)
+        self.away = self.uri == OFF
+
+    def sync(self, run_ids: Sequence[str]) -> None:
+        """Mirror these runs, unless nothing is to be mirrored."""
+        if self.away:
+            return
+        try:
+            problems = sync(self.out, self.uri, run_ids).problems
+        except TrackingUnavailable as error:
+            self.away, problems = True, [str(error)]
+        for problem in problems:
+            self.console.print(
+                f"[yellow]MLflow:[/yellow] {escape(problem)}", highlight=False, soft_wrap=True
+            )

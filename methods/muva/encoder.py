@@ -93,15 +93,7 @@ class PartEncoder(nn.Module):
 
         With masks given, or with stripes, the RMP is bypassed.
         """
-        x, first = self.tokens(images), 1 + self.num_parts
-        logits: list[Tensor] = []
-        fixed = self._fixed_gate(images, masks)
-        blocks = self.visual.transformer.resblocks
-        for layer, block in enumerate(blocks):
-            gate = self._predict(layer, x, logits) if fixed is None else fixed
-            # nobody looks at the patches that leave the last block
-            last = layer == len(blocks) - 1
-            x = masked_block(block, x, gate, queries=first if last else None)
+        x, logits = self._layers(images, masks)
         x = self.visual.ln_post(x)
         if self.visual.proj is not None:
             x = x @ self.visual.proj
@@ -112,18 +104,32 @@ class PartEncoder(nn.Module):
 
         Attention is the mean over heads and leaves out what goes to CLS and the token itself.
         """
-        x, R = self.tokens(images), self.num_parts
-        logits: list[Tensor] = []
         attention: list[Tensor] = []
-        fixed = self._fixed_gate(images, None)
-        for layer, block in enumerate(self.visual.transformer.resblocks):
-            gate = self._predict(layer, x, logits) if fixed is None else fixed
-            attention.append(local_attention(block, x, gate, R))
-            x = masked_block(block, x, gate)
+        _, logits = self._layers(images, attention=attention)
         if self.stripes is not None:
             shape = (len(attention), len(images), -1, -1)
             return self.stripes.float().expand(shape), torch.stack(attention)
         return torch.stack(logits).sigmoid(), torch.stack(attention)
+
+    def _layers(
+        self, images: Tensor, masks: Tensor | None = None, attention: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """CLS and local tokens that leave the last block [B, 1 + R, D], and each layer's M.
+
+        `attention` is given what the local tokens look at in each layer.
+        """
+        x, first = self.tokens(images), 1 + self.num_parts
+        logits: list[Tensor] = []
+        fixed = self._fixed_gate(images, masks)
+        blocks = self.visual.transformer.resblocks
+        for layer, block in enumerate(blocks):
+            gate = self._predict(layer, x, logits) if fixed is None else fixed
+            if attention is not None:
+                attention.append(local_attention(block, x, gate, self.num_parts))
+            # nobody looks at the patches that leave the last block
+            last = layer == len(blocks) - 1
+            x = masked_block(block, x, gate, queries=first if last else None)
+        return x, logits
 
     def _fixed_gate(self, images: Tensor, masks: Tensor | None) -> Tensor | None:
         """The gate of every layer where it does not depend on the layer: [B, T, T] bool."""

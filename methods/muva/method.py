@@ -114,7 +114,8 @@ class Muva(Method):
         """Masks of the parts on this config's patch grid; none where the bands are fixed."""
         if not config.predicts_masks():
             return None
-        return PartNeeds(patch_grid(config), config.calibration, config.part_labels)
+        instead = "partition=stripes"
+        return PartNeeds(patch_grid(config), config.calibration, config.part_labels, instead)
 
     @classmethod
     def translate(cls, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

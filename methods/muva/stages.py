@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from methods.interface import SourceData, Stage, TrainBatch
 from methods.muva.losses import image_to_text_loss, mask_bce, mask_dice, prompt_loss
-from methods.parts.losses import full_precision, identity_loss, prototypical_loss
-from methods.parts.memory import centroids, update_with_hardest
-from methods.parts.necks import require_batch
-from methods.parts.schedules import warmup_cosine, warmup_steps
+from methods.parts.identity import MemoryStage
+from methods.parts.losses import full_precision
+from methods.parts.memory import centroids
+from methods.parts.schedules import warmup_cosine
 
 if TYPE_CHECKING:
     from methods.muva.method import Muva
@@ -95,7 +94,7 @@ class PromptStage(Stage):
         self.memory = state["memory"]
 
 
-class EncoderStage(Stage):
+class EncoderStage(MemoryStage):
     """Stage 2: image encoder, local tokens, RMP, BN neck and classifier; the text is frozen.
 
     L = L_id + L_imp + L_i2tce + L_bce + L_dice (Eq. 11), all of weight 1.
@@ -104,12 +103,9 @@ class EncoderStage(Stage):
     name = "encoder"
 
     def __init__(self, method: Muva) -> None:
-        self.method = method
-        self.config = method.config
-        self.epochs = method.config.epochs
+        super().__init__(method, method.classifier, method.config)
+        self.method, self.config = method, method.config
         self.text_memory = torch.empty(0)
-        self.memory = torch.empty(0)
-        self.features = torch.empty(0)
 
     @torch.no_grad()
     def prepare(self, data: SourceData) -> None:
@@ -117,7 +113,7 @@ class EncoderStage(Stage):
 
         Raises ReIDError where a batch would hold one image.
         """
-        require_batch(self.config.identities, self.config.instances, data.num_classes)
+        super().prepare(data)
         if self.method.text is not None:
             self.method.eval()
             self.text_memory = encode_all(self.method.text, data.num_classes, data.device)
@@ -137,37 +133,15 @@ class EncoderStage(Stage):
             groups.append({"params": predictors, "lr": rate, "weight_decay": decay})
         return torch.optim.Adam(groups)
 
-    def lr_factor(self, epoch: int) -> float:
-        """Linear warm-up, then steps."""
-        return warmup_steps(epoch, self.config.warmup_epochs, self.config.lr_milestones)
-
-    @torch.no_grad()
-    def begin_epoch(self, epoch: int, data: SourceData) -> None:
-        """VPM-2: the centroids of L2(b), evaluation transform, pseudo-label masks, eval mode."""
-        self.method.eval()
-
-        def features() -> Iterator[tuple[Tensor, Tensor]]:
-            for b in data.in_order():
-                _, neck = self.method(b.images, self.method.pseudo_masks(b))
-                yield normalize(full_precision(neck), dim=1), b.labels
-
-        self.memory = centroids(features(), data.num_classes, data.device)
-
-    def batches(self, epoch: int, data: SourceData) -> Iterable[TrainBatch]:
-        """P x K batches."""
-        return data.pk_batches(epoch, self.config.identities, self.config.instances)
+    def memory_neck(self, batch: TrainBatch) -> Tensor:
+        """b under the pseudo-label masks."""
+        return self.method(batch.images, self.method.pseudo_masks(batch))[1]
 
     def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Eq. 11 on masks that the model predicts itself."""
         c, labels = self.config, batch.labels
         encoded, neck = self.method(batch.images)
-        features = normalize(full_precision(neck), dim=1)
-        self.features = features.detach()
-        logits = self.method.classifier(neck)
-        losses = {
-            "id": identity_loss(logits, labels, c.chosen("label_smoothing")),
-            "imp": prototypical_loss(features, self.memory, labels, c.temperature),
-        }
+        losses = self.identity_losses(neck, labels)
         if self.method.text is not None:
             similarity = c.chosen("i2t_similarity")
             losses["i2t"] = image_to_text_loss(
@@ -183,10 +157,6 @@ class EncoderStage(Stage):
             losses["bce"] = mask_bce(scores, masks)
             losses["dice"] = mask_dice(scores, masks, c.chosen("dice"))
         return losses
-
-    def after_step(self, batch: TrainBatch) -> None:
-        """Move VPM-2 toward the hardest instance of each identity (Eq. 3)."""
-        update_with_hardest(self.memory, self.features, batch.labels, self.config.memory_momentum)
 
     def state_dict(self) -> dict[str, Tensor]:
         """TPM is constant once made; VPM-2 is made anew every epoch."""

@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from harness import cli
 from harness.catalog import DataCatalog
 from harness.config import RunSpec
 from harness.part_labels import FoldMasks, PartLabelFinder, image_size
@@ -74,7 +73,7 @@ class Parts(ColourHistogram):
     def part_needs(cls, config):
         if config.partition == "stripes":
             return None
-        return PartNeeds(config.grid, config.calibration, config.part_labels)
+        return PartNeeds(config.grid, config.calibration, config.part_labels, "partition=stripes")
 
     def stages(self):
         return [Watches(self)] if self.config.partition == "found" else []
@@ -103,25 +102,6 @@ def real(standins, tmp_path):
         if child.name != standin.STANDIN_FILE:
             (root / child.name).symlink_to(child)
     return root
-
-
-@pytest.fixture
-def harness(standin_cache, monkeypatch, capsys):
-    """Runs the command in this process; returns (exit status, all that was printed)."""
-    for console in (cli.console, cli.stderr):
-        monkeypatch.setattr(console, "width", 400, raising=False)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stopped:
-            status = stopped.code or 0
-        printed = capsys.readouterr()
-        return status, printed.out + printed.err
-
-    return call
 
 
 def sources(root, key="MA"):
