@@ -184,14 +184,15 @@ def _stage(
     batch = next(iter(stage.batches(1, data)), None)
     if batch is None:
         raise ReIDError(f"Stage {stage.name} makes no batch of {work.batch_size} images.")
+    known = batch.known()
 
     def step() -> None:
         with accelerator.autocast():
-            losses = stage.losses(batch)
+            losses = stage.losses(stage.forward(batch), known)
         torch.stack([loss.float() for loss in losses.values()]).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
-        stage.after_step(batch)
+        stage.after_step(known)
         progress.advance(work.batch_size * TRAINING_PASS, f"stage {stage.name}")
 
     times, memory = meter.run(step, work.repeats)
@@ -225,10 +226,12 @@ class MadeUpImages:
     parts: PartNeeds | None
     device: torch.device
     labels: Tensor = field(init=False)
+    domains: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         rows = torch.arange(self.count, device=self.device)
         self.labels = rows // self.instances % self.num_classes
+        self.domains = torch.zeros_like(rows)
 
     def __len__(self) -> int:
         return self.count
@@ -244,6 +247,14 @@ class MadeUpImages:
         """The images once, in order."""
         for rows in in_order(self.count, batch_size):
             yield self._batch(torch.tensor(rows, device=self.device), self.transforms.eval.size)
+
+    def share(self, rows: int) -> slice:
+        """All: one process is measured."""
+        return slice(rows)
+
+    def summed(self, values: Tensor) -> Tensor:
+        """As they are."""
+        return values
 
     def _batch(self, rows: Tensor, size: tuple[int, int] | None) -> TrainBatch:
         count, none = len(rows), torch.zeros_like(rows)

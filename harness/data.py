@@ -6,8 +6,8 @@ Nothing here depends on how many workers there are: what is drawn for an image c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from harness.augment import apply, draw_move, move_masks
+from harness.exchange import Exchange
 from harness.seeds import generator
 from methods.interface import SourceInfo, TrainBatch, Transform, Transforms
 from protocols.errors import DataError
@@ -94,20 +95,33 @@ def image_batches(
 Loaded = tuple[Tensor, Tensor, Tensor | None]
 
 
+def _all(rows: int) -> slice:
+    return slice(rows)
+
+
 def _loaded(
-    files: ImageFiles, batches: Sequence[Sequence[int]], workers: int = 0
+    files: ImageFiles,
+    batches: Sequence[Sequence[int]],
+    workers: int = 0,
+    share: Callable[[int], slice] = _all,
 ) -> Iterator[Loaded]:
+    """The `share` of every batch; an image is augmented as in the whole batch."""
     position, items = 0, []
     for rows in batches:
-        items.append([(position + i, row) for i, row in enumerate(rows)])
+        items.append([(position + i, row) for i, row in enumerate(rows)][share(len(rows))])
         position += len(rows)
     loader: DataLoader = DataLoader(
-        files, batch_sampler=items, num_workers=workers, collate_fn=_collate
+        files,
+        batch_sampler=items,
+        num_workers=workers,
+        collate_fn=partial(_collate, files.transform.size),
     )
     yield from loader
 
 
-def _collate(items: list[Item]) -> Loaded:
+def _collate(size: tuple[int, int], items: list[Item]) -> Loaded:
+    if not items:
+        return torch.empty(0, dtype=torch.long), torch.empty(0, 3, *size), None
     rows, images, masks = zip(*items, strict=True)
     together = None if masks[0] is None else torch.stack(masks)
     return torch.tensor(rows), torch.stack(images), together
@@ -153,7 +167,8 @@ def pk_rows(
 class TrainingImages:
     """The training images of a fold: `methods.interface.SourceData` over files.
 
-    `stage` is set by the training loop, so that every stage draws its own batches.
+    `stage`, `exchange` and `at_most` are set by the training loop: every stage draws its own
+    batches, every process gets its share, a pass over all images takes so many at a time.
     `part_masks` [N, R, h, w] bool are there for a method that asks for them.
     """
 
@@ -169,6 +184,8 @@ class TrainingImages:
     workers: int = 0
     stage: str = ""
     part_masks: Tensor | None = None
+    exchange: Exchange = field(default_factory=Exchange)
+    at_most: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -176,27 +193,45 @@ class TrainingImages:
     def pk_batches(
         self, epoch: int, identities: int, instances: int, decode: bool = True
     ) -> Iterator[TrainBatch]:
-        """Augmented P x K batches of one epoch; without `decode`, the same without any file read.
+        """This process's share of the P x K batches of one epoch, augmented.
 
-        Those have `images` [B, 0] and no part masks.
+        Without `decode`, the same without any file read: `images` [B, 0] and no part masks.
         """
         rng = generator(self.seed, self.stage, epoch, "batches")
         batches = pk_rows(self.labels.tolist(), identities, instances, rng)
         if not decode:
-            return (self._batch(torch.tensor(rows), torch.empty(len(rows), 0)) for rows in batches)
+            shares = (torch.tensor(rows)[self.share(len(rows))] for rows in batches)
+            return (self._batch(rows, torch.empty(len(rows), 0)) for rows in shares)
         purpose = (self.seed, self.stage, epoch, "augmentation")
-        return self._batches(self.transforms.train, batches, purpose)
+        return self._batches(self.transforms.train, batches, purpose, self.share)
 
     def in_order(self, batch_size: int = 128) -> Iterator[TrainBatch]:
-        """Every image once, in order, under the evaluation transform."""
-        return self._batches(self.transforms.eval, in_order(len(self), batch_size), ())
+        """This process's share of all images, in order, under the evaluation transform."""
+        rows = list(range(len(self)))[self.share(len(self))]
+        batches = [
+            [rows[i] for i in batch]
+            for batch in in_order(len(rows), min(batch_size, self.at_most or batch_size))
+        ]
+        return self._batches(self.transforms.eval, batches, ())
+
+    def share(self, rows: int) -> slice:
+        """Which of the `rows` of a batch are this process's."""
+        return self.exchange.share(rows)
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum of `values` over all processes."""
+        return self.exchange.summed(values)
 
     def _batches(
-        self, transform: Transform, batches: list[list[int]], purpose: tuple
+        self,
+        transform: Transform,
+        batches: list[list[int]],
+        purpose: tuple,
+        share: Callable[[int], slice] = _all,
     ) -> Iterator[TrainBatch]:
         paths = [i.path for i in self.images]
         files = ImageFiles(self.root, paths, transform, purpose, self.part_masks)
-        for loaded in _loaded(files, batches, self.workers):
+        for loaded in _loaded(files, batches, self.workers, share):
             yield self._batch(*loaded)
 
     def _batch(self, rows: Tensor, images: Tensor, masks: Tensor | None = None) -> TrainBatch:

@@ -31,6 +31,7 @@ from methods.interface import (
     MethodConfig,
     SourceInfo,
     Stage,
+    TrainBatch,
     Transform,
     Transforms,
 )
@@ -54,7 +55,8 @@ def check_method(
         data = make_images(Path(folder))
         check_encode(build(cls, config, data), data)
         check_weights(cls, config, data)
-        check_training(cls, config, data)
+        if check_training(cls, config, data):
+            check_micro_batches(cls, config, data, Path(folder))
         check_resume(cls, config, data, Path(folder))
 
 
@@ -150,9 +152,12 @@ def check_weights(cls: type[Method], config: MethodConfig, data: TrainingImages)
         _same(value, copied[key], f"{key} is not determined by the state dict")
 
 
-def check_training(cls: type[Method], config: MethodConfig, data: TrainingImages) -> None:
-    """Every stage gives named, finite scalar losses that reach something that trains."""
-    method = build(cls, config, data)
+def check_training(cls: type[Method], config: MethodConfig, data: TrainingImages) -> bool:
+    """Every stage gives named, finite scalar losses that reach something that trains.
+
+    Returns whether no `forward` draws at random.
+    """
+    method, repeatable = build(cls, config, data), True
     for stage in method.stages():
         data.stage = stage.name
         stage.prepare(data)
@@ -160,7 +165,9 @@ def check_training(cls: type[Method], config: MethodConfig, data: TrainingImages
         method.train()
         optimizer = stage.optimizer()
         trained = [p for group in optimizer.param_groups for p in group["params"]]
-        losses = stage.losses(next(iter(stage.batches(1, data))))
+        batch = next(iter(stage.batches(1, data)))
+        repeatable &= check_forward(method, stage, batch)
+        losses = stage.losses(stage.forward(batch), batch.known())
         assert losses, f"stage {stage.name} has no losses"
         for name, loss in losses.items():
             assert loss.ndim == 0, f"stage {stage.name}: loss {name} is no scalar"
@@ -168,6 +175,52 @@ def check_training(cls: type[Method], config: MethodConfig, data: TrainingImages
         torch.stack(list(losses.values())).sum().backward()
         reached = [p for p in trained if p.grad is not None and p.grad.abs().sum() > 0]
         assert reached, f"stage {stage.name}: no gradient reaches what it trains"
+    return repeatable
+
+
+def check_forward(method: Method, stage: Stage, batch: TrainBatch) -> bool:
+    """A stage's outputs are one row an image, do not depend on batch mates, and change nothing.
+
+    Returns whether they are not random.
+    """
+    name = f"stage {stage.name}: forward"
+    before = {k: v.clone() for k, v in method.state_dict().items()}
+    with torch.no_grad():
+        whole, again = stage.forward(batch), stage.forward(batch)
+        repeatable = all(torch.equal(value, again[key]) for key, value in whole.items())
+        if not repeatable:
+            method.eval()  # what is drawn at random can't be compared otherwise
+            whole = stage.forward(batch)
+        cut = len(batch) // 3 or 1
+        parts = [stage.forward(batch.rows(at)) for at in (slice(cut), slice(cut, None))]
+    for key, value in whole.items():
+        assert value.shape[0] == len(batch), f"{name}: {key} has no leading B"
+        together = torch.cat([part[key] for part in parts])
+        _same(value, together, f"{name}: {key} depends on the other images")
+    for key, value in method.state_dict().items():
+        assert torch.equal(value, before[key]), f"{name} changes {key}; that belongs in losses"
+    method.train()
+    return repeatable
+
+
+def check_micro_batches(
+    cls: type[Method], config: MethodConfig, data: TrainingImages, folder: Path
+) -> None:
+    """A batch whose images go through `forward` a few at a time has the losses of a whole one."""
+    accelerator = make_accelerator("fp32", "cpu")
+    found = []
+    for size in (None, 3):
+        method = _short(build(cls, config, data), 1)
+        found.append(
+            train(method, data, accelerator, folder / f"at-{size}", Progress(), micro_batch=size)
+        )
+    for whole, parts in zip(*found, strict=True):
+        for name, loss in whole["losses"].items():
+            other = parts["losses"][name]
+            assert abs(loss - other) <= 1e-3 * max(abs(loss), 1), (
+                f"stage {whole['stage']}: loss {name} is {other}, not {loss}, when the batch goes "
+                "through forward in parts"
+            )
 
 
 def check_resume(
@@ -210,13 +263,13 @@ class _StopAt(Progress):
             raise _Stopped
 
 
-def _short(method: Method) -> Method:
+def _short(method: Method, epochs: int = EPOCHS) -> Method:
     stages = method.stages
 
     def short() -> list[Stage]:
         made = stages()
         for stage in made:
-            stage.epochs = EPOCHS
+            stage.epochs = epochs
         return made
 
     method.stages = short  # type: ignore[method-assign]
@@ -225,6 +278,8 @@ def _short(method: Method) -> Method:
 
 def _same(one: Tensor, other: Tensor, otherwise: str, tolerance: float = 1e-4) -> None:
     """Equal but for the rounding of a product whose shape differs."""
+    assert one.shape == other.shape, otherwise
+    one, other = one.double(), other.double()
     scale = one.abs().max().clamp_min(1e-12)
     worst = float((one - other).abs().max() / scale)
     assert worst <= tolerance, f"{otherwise} (by {worst:.2g} of the largest value)"

@@ -25,6 +25,7 @@ class ClipZeroShot(Method):
 
     Config = ClipConfig
     card = CARDS["clip-zero-shot"]
+    same_for_all_sources = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "tiny": TINY_PRESET}
 
     def __init__(self, config: ClipConfig, sources: SourceInfo) -> None:

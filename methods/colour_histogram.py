@@ -35,6 +35,7 @@ class ColourHistogram(Method):
 
     Config = ColourHistogramConfig
     card = CARDS["colour-histogram"]
+    same_for_all_sources = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "tiny": {}}
 
     def __init__(self, config: ColourHistogramConfig, sources: SourceInfo) -> None:

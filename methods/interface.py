@@ -104,6 +104,17 @@ class TrainBatch:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def rows(self, at: slice) -> TrainBatch:
+        """Some rows of the batch."""
+        masks = None if self.part_masks is None else self.part_masks[at]
+        known = (self.labels[at], self.domains[at], self.camids[at], self.indices[at])
+        return TrainBatch(self.images[at], *known, masks)
+
+    def known(self) -> TrainBatch:
+        """The batch without its pictures: `images` [B, 0], no part masks."""
+        nothing = self.images.new_empty(len(self), 0)
+        return TrainBatch(nothing, self.labels, self.domains, self.camids, self.indices)
+
 
 @dataclass(frozen=True)
 class PartNeeds:
@@ -142,11 +153,20 @@ class SourceInfo:
 
 
 class SourceData(Protocol):
-    """The training images of a fold, as a stage sees them."""
+    """The training images of a fold, as a stage sees them.
+
+    Where several processes train one run together, each sees the same N images and gets its share
+    of every batch. With one process a share is the whole, and nothing has to be summed.
+    """
 
     @property
     def labels(self) -> Tensor:
-        """[N] identity label of every image."""
+        """[N] identity label of every image; on the CPU or on `device`."""
+        ...
+
+    @property
+    def domains(self) -> Tensor:
+        """[N] index of every image's source; where `labels` are."""
         ...
 
     @property
@@ -166,29 +186,54 @@ class SourceData(Protocol):
     ) -> Iterable[TrainBatch]:
         """Augmented batches of `identities` x `instances` images; drawn from seed and epoch.
 
+        This process's share of each, in the order of the whole batch.
         Without `decode` no file is read: the same batches, `images` [B, 0], no part masks.
         """
         ...
 
     def in_order(self, batch_size: int = 128) -> Iterable[TrainBatch]:
-        """Every image once, in order, under the evaluation transform."""
+        """This process's share of all images, each once, in order, under the evaluation transform.
+
+        Batches are smaller where memory is short. What is added up over them goes through `summed`.
+        """
+        ...
+
+    def share(self, rows: int) -> slice:
+        """Which of the `rows` of a batch are this process's; for a stage that makes its own."""
+        ...
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum of `values` over all processes, the same in each; they have one shape."""
         ...
 
 
 class Stage:
     """One stage of training. Subclass it; a method lists its stages in order.
 
-    The loop calls: `prepare` once, then per epoch `begin_epoch`, and per batch `losses`, the
-    optimiser's step, `after_step`. Epochs count from 1.
+    The loop calls: `prepare` once, then per epoch `begin_epoch`, and per batch `forward`, `losses`,
+    the optimiser's step, `after_step`. Epochs count from 1.
+
+    A step is in two halves so that a batch can be larger than memory, or shared by several GPUs,
+    and the numbers are those of the whole batch. `forward` is called on any part of the batch, here
+    or in another process, and where memory is short twice on the same part; `losses` once, with the
+    outputs of all of it. Whatever looks at more than one image belongs in `losses`: a BN neck,
+    the classifier behind it, the hardest of some instances. After out of memory a step is taken
+    again from its beginning: in `forward` and `losses`, keep values, count nothing.
     """
 
     name: str = "train"
     epochs: int
     cost: float = 1.0
     """An epoch's work beside one over all images; only estimates of time depend on it."""
+    unaffected_by: ClassVar[tuple[str, ...]] = ()
+    """Config keys that change nothing of what this stage leaves in the method's state: runs that
+    differ in these alone train it once. Not the last stage's concern."""
 
     def prepare(self, data: SourceData) -> None:
-        """Once, before the first epoch. What it computes belongs in `state_dict`."""
+        """Once, before the first epoch. What it computes belongs in `state_dict`.
+
+        Like `begin_epoch` it starts from nothing: where memory is short it is called again.
+        """
 
     def optimizer(self) -> torch.optim.Optimizer:
         """A new optimiser over what this stage trains, at the base learning rates."""
@@ -202,15 +247,32 @@ class Stage:
         """Before the epoch's first batch; memories are rebuilt here."""
 
     def batches(self, epoch: int, data: SourceData) -> Iterable[TrainBatch]:
-        """The epoch's batches."""
+        """The epoch's batches, equally many in every process.
+
+        Those of `data` are shares already; of one made here, take the rows `data.share(rows)`.
+        Random draws: the same in every process, from torch's global generator.
+        """
         raise NotImplementedError
 
-    def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
-        """Named scalar losses; their sum is minimised."""
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """What the losses need of every image: named tensors, each with a leading B.
+
+        The costly part. In train mode a row must not depend on its batch mates, and nothing is
+        changed. Tensors that need no gradient may come along, such as masks. Empty for a stage
+        whose losses look at labels alone.
+        """
+        return {}
+
+    def losses(self, outputs: dict[str, Tensor], batch: TrainBatch) -> dict[str, Tensor]:
+        """Named scalar losses of a whole batch; their sum is minimised.
+
+        outputs: what `forward` gave for its B images, not to be changed in place; batch: the same
+        images' labels, domains, camids and indices, without the images and the part masks.
+        """
         raise NotImplementedError
 
     def after_step(self, batch: TrainBatch) -> None:
-        """After the optimiser's step; memories are updated here."""
+        """After the optimiser's step; memories are updated here. `batch` is that of `losses`."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """What must survive from one epoch to the next besides weights and optimiser."""
@@ -229,6 +291,8 @@ class Method(nn.Module):
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     card: ClassVar[MethodCard]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "tiny": {}}
+    same_for_all_sources: ClassVar[bool] = False
+    """Of a method without stages: whether `encode` is the same whatever the sources are."""
     training_only: ClassVar[tuple[str, ...]] = ()
     """Prefixes of the state-dict names that `encode` does not need: a classifier, prompts."""
 

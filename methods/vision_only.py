@@ -118,6 +118,10 @@ class IdentityStage(MemoryStage):
         """b as it is."""
         return self.method.neck_features(batch.images)
 
-    def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """features: f [B, D]."""
+        return {"features": self.method.image_encoder(batch.images)}
+
+    def losses(self, outputs: dict[str, Tensor], batch: TrainBatch) -> dict[str, Tensor]:
         """L_id and L_imp of Eq. 2."""
-        return self.identity_losses(self.method.neck_features(batch.images), batch.labels)
+        return self.identity_losses(self.method.bn_neck(outputs["features"]), batch.labels)

@@ -31,6 +31,13 @@ class PromptStage(Stage):
 
     name = "prompts"
     cost = 0.05
+    # what only stage 2 looks at, and the RMP: pseudo-label masks stand in for it here
+    unaffected_by = (
+        *("epochs", "lr", "warmup_epochs", "lr_milestones", "label_smoothing", "bn_momentum"),
+        *("temperature", "memory_momentum", "flip", "random_crop_erase", "train_interpolation"),
+        *("i2t_similarity", "i2t_smoothing", "dice", "mask_threshold", "rmp_heads"),
+        *("rmp_layer_norm", "rmp_residual", "rmp_lr_scale", "rmp_weight_decay", "rmp_init_std"),
+    )
 
     def __init__(self, method: Muva) -> None:
         assert method.text is not None
@@ -43,15 +50,15 @@ class PromptStage(Stage):
     def prepare(self, data: SourceData) -> None:
         """VPM-1: the L2-normalised mean of each identity's f, which is not normalised before."""
         self.method.eval()
-        domains = torch.zeros(data.num_classes, dtype=torch.long, device=data.device)
 
         def features() -> Iterator[tuple[Tensor, Tensor]]:
             for b in data.in_order():
-                domains[b.labels] = b.domains
                 yield self.method.encoder(b.images, self.method.pseudo_masks(b)).features, b.labels
 
-        self.memory = centroids(features(), data.num_classes, data.device)
+        self.memory = centroids(features(), data)
         if self.text.domain_specific:
+            domains = torch.zeros(data.num_classes, dtype=torch.long, device=data.labels.device)
+            domains[data.labels] = data.domains
             self.text.set_domains(domains)
 
     def optimizer(self) -> torch.optim.Optimizer:
@@ -78,10 +85,17 @@ class PromptStage(Stage):
             return data.pk_batches(epoch, P, K, decode=False)
         return _identity_batches(data, P * K)
 
-    def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
-        """L_cmp of Eq. 1; an identity's text is encoded once however often it is in the batch."""
-        labels, counts = batch.labels.unique(return_counts=True)
-        text = self.text(labels)
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """text: [B, d]; an identity's is encoded once however often it is in the batch."""
+        labels, places = batch.labels.unique(return_inverse=True)
+        return {"text": self.text(labels)[places]}
+
+    def losses(self, outputs: dict[str, Tensor], batch: TrainBatch) -> dict[str, Tensor]:
+        """L_cmp of Eq. 1, from the first of each identity's rows, which are all the same."""
+        labels, places, counts = batch.labels.unique(return_inverse=True, return_counts=True)
+        rows = torch.arange(len(places), device=places.device)
+        first = torch.full_like(labels, len(rows)).scatter_reduce(0, places, rows, "amin")
+        text = outputs["text"][first]
         loss = prompt_loss(text, self.memory, labels, counts, self.config.stage1_temperature)
         return {"cmp": loss}
 
@@ -137,23 +151,32 @@ class EncoderStage(MemoryStage):
         """b under the pseudo-label masks."""
         return self.method(batch.images, self.method.pseudo_masks(batch))[1]
 
-    def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
-        """Eq. 11 on masks that the model predicts itself."""
-        c, labels = self.config, batch.labels
-        encoded, neck = self.method(batch.images)
-        losses = self.identity_losses(neck, labels)
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """features: f [B, (1 + R) E], gated by the masks that the model predicts itself.
+
+        And where it learns them: mask_logits M [B, layers, R, L]; masks G [B, R, L] bool.
+        """
+        encoded = self.method.encoder(batch.images)
+        outputs, masks = {"features": encoded.features}, self.method.pseudo_masks(batch)
+        if masks is not None and encoded.mask_logits is not None:
+            outputs |= {"mask_logits": encoded.mask_logits.transpose(0, 1), "masks": masks}
+        return outputs
+
+    def losses(self, outputs: dict[str, Tensor], batch: TrainBatch) -> dict[str, Tensor]:
+        """Eq. 11."""
+        c, labels, features = self.config, batch.labels, outputs["features"]
+        losses = self.identity_losses(self.method.bn_neck(features), labels)
         if self.method.text is not None:
             similarity = c.chosen("i2t_similarity")
             losses["i2t"] = image_to_text_loss(
-                full_precision(encoded.features),
+                full_precision(features),
                 self.text_memory,
                 labels,
                 similarity,
                 c.i2t_smoothing,
             )
-        masks = self.method.pseudo_masks(batch)
-        if masks is not None and encoded.mask_logits is not None:
-            scores = full_precision(encoded.mask_logits)
+        if "masks" in outputs:
+            scores, masks = full_precision(outputs["mask_logits"].transpose(0, 1)), outputs["masks"]
             losses["bce"] = mask_bce(scores, masks)
             losses["dice"] = mask_dice(scores, masks, c.chosen("dice"))
         return losses
@@ -176,7 +199,8 @@ def encode_all(text: PromptedText, num_classes: int, device: torch.device) -> Te
 def _identity_batches(data: SourceData, size: int) -> Iterator[TrainBatch]:
     """Every identity once, shuffled; the loop has seeded the draw for this epoch."""
     order = torch.randperm(data.num_classes).to(data.device)
-    for labels in order.split(size):
+    for batch in order.split(size):
+        labels = batch[data.share(len(batch))]
         nothing = torch.zeros_like(labels)
         images = torch.empty(len(labels), 0, device=data.device)
         yield TrainBatch(images, labels, nothing, nothing, nothing)

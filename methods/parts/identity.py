@@ -70,8 +70,8 @@ def person_transforms(
 class MemoryStage(Stage):
     """L_id and L_imp (MUVA, Eq. 2) against VPM-2, a memory rebuilt every epoch.
 
-    A subclass says what b is (`memory_neck`), what trains (`optimizer`) and what its `losses` are,
-    those of `identity_losses` among them.
+    A subclass says what b is (`memory_neck`), what trains (`optimizer`), what a step computes of
+    every image (`forward`) and what its `losses` are, those of `identity_losses` among them.
     """
 
     def __init__(self, method: nn.Module, classifier: nn.Module, config: IdentityConfig) -> None:
@@ -101,7 +101,7 @@ class MemoryStage(Stage):
             for batch in data.in_order():
                 yield normalize(full_precision(self.memory_neck(batch)), dim=1), batch.labels
 
-        self.memory = centroids(features(), data.num_classes, data.device)
+        self.memory = centroids(features(), data)
 
     def batches(self, epoch: int, data: SourceData) -> Iterable[TrainBatch]:
         """P x K batches."""

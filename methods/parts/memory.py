@@ -8,27 +8,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from methods.interface import SourceData
 
-def centroids(
-    pairs: Iterable[tuple[Tensor, Tensor]], num_classes: int, device: torch.device
-) -> Tensor:
+
+def centroids(pairs: Iterable[tuple[Tensor, Tensor]], data: SourceData) -> Tensor:
     """L2-normalised mean of the features of each identity.
 
-    pairs: (features [B, D], labels [B]) for every batch of a pass over the training images.
-    Returns [C, D], float32 unless the features are float64. Sums run in float64, so that the
-    batch size does not show.
+    pairs: (features [B, D], labels [B]) for every batch of `data.in_order()`. Returns [C, D],
+    float32 unless the features are float64. Sums run in float64, so that neither the batch size
+    nor the number of processes shows.
     """
     total: Tensor | None = None
     kind = torch.float32
     for features, labels in pairs:
         if total is None:
             kind = torch.promote_types(features.dtype, kind)
-            total = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, device=device)
+            size = (data.num_classes, features.shape[1])
+            total = torch.zeros(size, dtype=torch.float64, device=data.device)
         total.index_add_(0, labels, features.double())
     if total is None:
         raise ValueError("a memory needs at least one batch of features")
     # the mean and the sum have one direction
-    return functional.normalize(total, dim=1).to(kind)
+    return functional.normalize(data.summed(total), dim=1).to(kind)
 
 
 @torch.no_grad()

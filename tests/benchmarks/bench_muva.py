@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from methods.interface import Batch, SourceInfo, TrainBatch
+from methods.interface import Batch, SourceInfo, Stage, TrainBatch
 from methods.muva.config import MuvaConfig
 from methods.muva.method import Muva
 from methods.muva.stages import EncoderStage, PromptStage
@@ -45,6 +45,7 @@ class Noise:
         self.labels = people.repeat_interleave(COPIES)[: self.size]
         self.images = torch.randn(self.size, 3, 256, 128, generator=generator)
         self.masks = torch.rand(self.size, 3, 16, 8, generator=generator) > 0.6
+        self.domains = torch.zeros_like(self.labels)
         self.num_classes, self.device = IDENTITIES, torch.device("cpu")
 
     def __len__(self) -> int:
@@ -52,11 +53,18 @@ class Noise:
 
     def batch(self) -> TrainBatch:
         rows = torch.arange(self.size)
-        zeros = torch.zeros_like(rows)
-        return TrainBatch(self.images, self.labels, zeros, zeros, rows, self.masks)
+        none = self.domains
+        return TrainBatch(self.images, self.labels, none, none, rows, self.masks)
 
     def in_order(self, batch_size: int = 128) -> Iterator[TrainBatch]:
         yield self.batch()
+
+    def summed(self, values: Tensor) -> Tensor:
+        return values
+
+
+def losses_of(stage: Stage, batch: TrainBatch) -> dict[str, Tensor]:
+    return stage.losses(stage.forward(batch), batch.known())
 
 
 def muva(**changes: object) -> Muva:
@@ -99,9 +107,9 @@ def prompt_steps(size: int) -> tuple[Work, Work]:
         return cross_entropy(normalize(features, dim=1) @ stage.memory.T, batch.labels)
 
     with torch.no_grad():
-        ours = stage.losses(batch)["cmp"]
+        ours = losses_of(stage, batch)["cmp"]
         assert torch.allclose(ours, plain_loss(), rtol=1e-4), "the two sides differ"
-    return lambda: step(optimizer, stage.losses(batch)["cmp"]), lambda: step(
+    return lambda: step(optimizer, losses_of(stage, batch)["cmp"]), lambda: step(
         optimizer, plain_loss()
     )
 
@@ -134,7 +142,7 @@ def encoder_steps(size: int) -> tuple[Work, Work]:
         optimizer = stage.optimizer()
 
         def work() -> None:
-            step(optimizer, torch.stack(list(stage.losses(batch).values())).sum())
+            step(optimizer, torch.stack(list(losses_of(stage, batch).values())).sum())
             stage.after_step(batch)
 
         return work

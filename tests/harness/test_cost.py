@@ -179,7 +179,7 @@ class Counted(Stage):
     def batches(self, epoch, data):
         return data.pk_batches(epoch, 16, 4)
 
-    def losses(self, batch):
+    def losses(self, outputs, batch):
         self.calls.append("losses")
         weights = torch.cat(list(self.trained))
         return {"sum": weights.sum() + TwoStages.spend(None, self.name)}

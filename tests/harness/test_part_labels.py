@@ -52,10 +52,13 @@ class Watches(Stage):
     def batches(self, epoch, data):
         return data.pk_batches(epoch, 2, 2)
 
-    def losses(self, batch):
+    def forward(self, batch):
         assert batch.part_masks.shape == (len(batch), 3, *self.method.config.grid)
         Watches.seen.append(batch)
-        share = batch.part_masks.float().mean()
+        return {"masks": batch.part_masks}
+
+    def losses(self, outputs, batch):
+        share = outputs["masks"].float().mean()
         return {"share": (self.method.weight - share).square()}
 
 

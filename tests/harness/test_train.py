@@ -83,8 +83,10 @@ def test_divergence_names_stage_epoch_and_losses_and_keeps_the_checkpoint(data, 
             super().begin_epoch(epoch, images)
             self.epoch = epoch
 
-        def losses(self, batch):
-            return {"id": super().losses(batch)["id"] * (1 if self.epoch == 1 else torch.nan)}
+        def losses(self, outputs, batch):
+            return {
+                "id": super().losses(outputs, batch)["id"] * (1 if self.epoch == 1 else torch.nan)
+            }
 
     class Broken(VisionOnly):
         def stages(self):

@@ -31,14 +31,55 @@ class ForgetsState(IdentityStage):
 
     steps = 0
 
-    def losses(self, batch):
+    def losses(self, outputs, batch):
         self.steps += 1
-        return {"id": super().losses(batch)["id"] * self.steps}
+        return {"id": super().losses(outputs, batch)["id"] * self.steps}
 
 
 class ForgetfulMethod(VisionOnly):
     def stages(self):
         return [ForgetsState(self)]
+
+
+class LooksAround(IdentityStage):
+    """What it computes of an image depends on the images beside it."""
+
+    def forward(self, batch):
+        features = super().forward(batch)["features"]
+        return {"features": features - features.mean(0)}
+
+
+class LooksAroundMethod(VisionOnly):
+    def stages(self):
+        return [LooksAround(self)]
+
+
+class Normalises(IdentityStage):
+    """Its BN neck is where a part of a batch would be normalised on its own."""
+
+    def forward(self, batch):
+        return {"features": self.method.neck_features(batch.images)}
+
+
+class NormalisesMethod(VisionOnly):
+    def stages(self):
+        return [Normalises(self)]
+
+
+class CountsImages(IdentityStage):
+    """Right for a batch that comes whole, and for no other."""
+
+    def forward(self, batch):
+        self.size = len(batch)
+        return super().forward(batch)
+
+    def losses(self, outputs, batch):
+        return {"id": super().losses(outputs, batch)["id"] * self.size}
+
+
+class CountsImagesMethod(VisionOnly):
+    def stages(self):
+        return [CountsImages(self)]
 
 
 class HidesWeights(VisionOnly):
@@ -56,6 +97,9 @@ class HidesWeights(VisionOnly):
         (DependsOnBatch, "depends on the other images"),
         (Random, "differs when encoded again"),
         (ForgetfulMethod, "differs"),
+        (LooksAroundMethod, "forward: features depends on the other images"),
+        (NormalisesMethod, "forward: features depends on the other|forward changes bn_neck"),
+        (CountsImagesMethod, "when the batch goes through forward in parts"),
         (HidesWeights, "not determined by the state dict"),
     ],
 )

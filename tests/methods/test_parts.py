@@ -1,6 +1,7 @@
 """Losses, memory, schedules against values worked out by hand and plain loops."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,9 +46,9 @@ def test_prototypical_loss_from_the_definition():
 
 def test_centroids_do_not_depend_on_the_batches():
     features, labels = rows(9, 4).float(), torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1])
-    device = torch.device("cpu")
-    whole = centroids([(features, labels)], 3, device)
-    parts = centroids([(features[i : i + 2], labels[i : i + 2]) for i in range(0, 9, 2)], 3, device)
+    data = SimpleNamespace(num_classes=3, device=torch.device("cpu"), summed=lambda total: total)
+    whole = centroids([(features, labels)], data)
+    parts = centroids([(features[i : i + 2], labels[i : i + 2]) for i in range(0, 9, 2)], data)
     expected = torch.stack([normalize(features[labels == c].mean(0), dim=0) for c in range(3)])
     assert torch.allclose(whole, expected, atol=1e-6)
     assert torch.allclose(whole, parts, atol=1e-7)

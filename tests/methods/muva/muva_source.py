@@ -11,7 +11,7 @@ import torch
 from muva_small import normal
 from torch import Tensor
 
-from methods.interface import SourceInfo, TrainBatch
+from methods.interface import SourceInfo, Stage, TrainBatch
 from methods.muva.config import MuvaConfig
 from methods.muva.method import Muva
 
@@ -59,6 +59,7 @@ class SmallSource:
     def __post_init__(self) -> None:
         self.device = torch.device("cpu")
         self.labels = torch.tensor(self.of)
+        self.domains = torch.tensor(self.domain_of or [0] * len(self.of))
         self.num_classes = max(self.of) + 1
         self.images = normal(len(self.of), 3, *SIZE, seed=5).to(self.dtype)
         if self.masks is None:
@@ -69,11 +70,10 @@ class SmallSource:
 
     def batch(self, rows: Sequence[int], decode: bool = True) -> TrainBatch:
         at = torch.tensor(rows)
-        domains = torch.tensor(self.domain_of)[at] if self.domain_of else torch.zeros_like(at)
         return TrainBatch(
             images=self.images[at] if decode else torch.empty(len(at), 0),
             labels=self.labels[at],
-            domains=domains,
+            domains=self.domains[at],
             camids=torch.zeros_like(at),
             indices=at,
             part_masks=self.masks[at] if decode and self.told else None,
@@ -94,3 +94,14 @@ class SmallSource:
     def in_order(self, batch_size: int = 128) -> Iterator[TrainBatch]:
         for start in range(0, len(self), batch_size):
             yield self.batch(range(start, min(start + batch_size, len(self))))
+
+    def share(self, rows: int) -> slice:
+        return slice(rows)
+
+    def summed(self, values: Tensor) -> Tensor:
+        return values
+
+
+def losses_of(stage: Stage, batch: TrainBatch) -> dict[str, Tensor]:
+    """Both halves of a step."""
+    return stage.losses(stage.forward(batch), batch.known())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from muva_small import small_encoder, small_images, trained, weigh
-from muva_source import GRID, SmallSource, tiny_muva
+from muva_source import GRID, SmallSource, losses_of, tiny_muva
 
 from harness.progress import Progress
 from harness.train import make_accelerator, train
@@ -71,7 +71,7 @@ def test_an_identity_once_in_the_batch(labels):
         stage.begin_epoch(1, data)
         method.train()
         batch = data.batch(range(len(labels)))
-        losses = stage.losses(batch)
+        losses = losses_of(stage, batch)
         torch.stack(list(losses.values())).sum().backward()
         stage.after_step(batch)
         assert all(torch.isfinite(v) for v in losses.values()), losses

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from muva_source import SmallSource, tiny_muva
+from muva_source import SmallSource, losses_of, tiny_muva
 
 from methods.muva.stages import EncoderStage, PromptStage
 
@@ -20,7 +20,7 @@ def ready():
 def reached(loss: str) -> set[str]:
     """Names of the parameters in which one loss of stage 2 has a gradient that is not 0."""
     method, stage, data = ready()
-    stage.losses(data.batch(range(8)))[loss].backward()
+    losses_of(stage, data.batch(range(8)))[loss].backward()
     given = {n: p.grad for n, p in method.named_parameters() if p.grad is not None}
     assert all(torch.isfinite(g).all() for g in given.values())
     return {name for name, grad in given.items() if grad.abs().sum() > 0}
@@ -56,7 +56,7 @@ def state(method):
 
 
 def step(stage, batch, optimizer):
-    torch.stack(list(stage.losses(batch).values())).sum().backward()
+    torch.stack(list(losses_of(stage, batch).values())).sum().backward()
     optimizer.step()
     optimizer.zero_grad()
     stage.after_step(batch)
@@ -100,7 +100,7 @@ def test_the_predictors_learn_the_masks():
     _, stage, data = ready()
     optimizer, batch, seen = stage.optimizer(), data.batch(range(8)), []
     for _ in range(8):
-        losses = stage.losses(batch)
+        losses = losses_of(stage, batch)
         seen.append((losses["bce"] + losses["dice"]).item())
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
