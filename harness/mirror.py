@@ -1,33 +1,37 @@
 """What MLflow shows of the records, as plain data; `harness.tracking` carries it there.
 
 A finished training is one MLflow run, with the figures drawn of it, and each of its targets a child
-of it. Nothing here imports MLflow, and looking for what is new (`scan`) reads files only.
+of it; it is itself a child of its plan (`harness.plan_mirror`). Nothing here imports MLflow, and
+looking for what is new (`scan`) reads files only.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness import system
+from harness.texts import milliseconds, name_of, params, whole
 from protocols.errors import ReIDError
 
 if TYPE_CHECKING:
     # harness.record brings torch; whoever finds nothing new must not pay for it
-    from harness.record import RunRecord, TargetRecord
+    from harness.record import RunFolder, RunRecord, TargetRecord
 
 MIRROR_VERSION = 1
 """Goes up when this file shows records differently; the next sync then shows all of them anew."""
 
 KEY = "harness.key"
-"""Tag that says whose mirror a run is: `RUN` of a training, `RUN/TARGET` of a target."""
+"""Tag that says whose mirror a run is: `RUN`, `RUN/TARGET` or `plan:PLAN`."""
 RUN_ID = "harness.run_id"
 """Tag that the mirror of a training and those of its targets share."""
+PLAN = "harness.plan"
+"""Tag of a training with the id of the plan that it is shown below."""
 TRAINING = "harness.training"
 """Tag with the digest of the training's record, so that targets of an older one are known."""
 MIRRORED = "harness.mirrored"
@@ -35,8 +39,9 @@ MIRRORED = "harness.mirrored"
 
 FIGURES = "figures"
 """Where figures lie, in the folder of a run and among the artifacts of its mirror."""
-MAX_TEXT = 5000
-"""Longest value of a parameter or tag, in characters; servers cut at 5000, 6000 or 8000."""
+PICTURES = (".png", ".svg")
+SYSTEM_POINTS = 500
+"""So many values at most of each metric of the system, however long a training took."""
 
 
 class Metric(NamedTuple):
@@ -61,6 +66,7 @@ class Mirror:
     params: dict[str, str]
     metrics: tuple[Metric, ...]
     files: tuple[Path, ...]
+    status: str = "FINISHED"
 
 
 @dataclass(frozen=True)
@@ -74,23 +80,32 @@ class Figure:
     @property
     def tag(self) -> str:
         """The tag of its training that holds its digest, once it is there."""
-        return _name(f"harness.figure.{self.path.name}")
+        return name_of(f"harness.figure.{self.path.name}")
 
 
 @dataclass(frozen=True)
 class Training:
-    """The mirrors of a training and of its targets, its figures, and what could not be read."""
+    """The mirrors of a training and of its targets, its figures, and what could not be read.
+
+    `plan` is the id of the plan that it is shown below, if any.
+    """
 
     parent: Mirror
     children: tuple[Mirror, ...]
     problems: tuple[str, ...]
     figures: tuple[Figure, ...] = ()
+    plan: str | None = None
 
     @property
     def digests(self) -> dict[str, str]:
         """Key -> digest of everything that can be mirrored."""
         runs = {m.key: m.digest for m in (self.parent, *self.children)}
         return runs | {f.key: f.digest for f in self.figures}
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """The digests, and where the training is shown."""
+        return self.digests | _place(self.parent.key, self.plan)
 
 
 @dataclass(frozen=True)
@@ -99,38 +114,56 @@ class Found:
 
     run_id: str
     digests: dict[str, str]
+    plan: str | None = None
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """The digests, and where the training is to be shown."""
+        return self.digests | _place(self.run_id, self.plan)
 
 
-def scan(out: Path, run_ids: Iterable[str] | None = None) -> Iterator[Found]:
-    """Every finished training below `out` (or those of `run_ids`), sorted by run id."""
+def _place(run_id: str, plan: str | None) -> dict[str, str]:
+    return {f"{run_id} below": plan} if plan else {}
+
+
+def scan(
+    out: Path, run_ids: Iterable[str] | None = None, owners: Mapping[str, str] | None = None
+) -> Iterator[Found]:
+    """Every finished training below `out` (or those of `run_ids`), sorted by run id.
+
+    `owners` maps run ids to the plans that they are shown below.
+    """
     chosen = None if run_ids is None else set(run_ids)
     for path in sorted(out.glob("*/run.json")):
         run_id = path.parent.name
         if chosen is None or run_id in chosen:
             found = look(out, run_id)
             if found:
-                yield found
+                yield replace(found, plan=(owners or {}).get(run_id))
 
 
 def look(out: Path, run_id: str) -> Found | None:
-    """The digests of one training's records as they are now; None while it is not finished."""
+    """The digests of one training's records as they are now; None while it is not finished.
+
+    What the system did meanwhile is in none of them: the file goes on growing with every target,
+    but what it says of a training is settled by the time at which the record says it finished.
+    """
     folder = out / run_id
     try:
-        run = (folder / "run.json").read_bytes()
-        targets = {
-            path.stem: path.read_bytes()
-            for path in sorted((folder / "targets").glob("*.json"))
-            if path.with_suffix(".parquet").exists()
-        }
-        figures = {
-            f"{FIGURES}/{path.name}": path.read_bytes()
-            for path in sorted((folder / FIGURES).glob("*"))
-            if path.suffix in (".png", ".svg")
+        run = _digested((folder / "run.json").read_bytes())
+        targets, figures = _names(folder / "targets"), _names(folder / FIGURES)
+        parts = {
+            name.removesuffix(".json"): folder / "targets" / name
+            for name in targets
+            if name.endswith(".json") and f"{name[:-5]}.parquet" in targets
+        } | {f"{FIGURES}/{n}": folder / FIGURES / n for n in figures if n.endswith(PICTURES)}
+        digests = {
+            f"{run_id}/{name}": _digested(path.read_bytes(), run) for name, path in parts.items()
         }
     except FileNotFoundError:  # made again at this moment
         return None
-    parts = {f"{run_id}/{name}": _digest(run, b) for name, b in (targets | figures).items()}
-    return Found(run_id, {run_id: _digest(run)} | parts)
+    shown = {run_id: run, **digests}
+    return Found(run_id, {key: digest.hexdigest()[:16] for key, digest in shown.items()})
 
 
 def read(out: Path, found: Found) -> Training:
@@ -165,19 +198,22 @@ def read(out: Path, found: Found) -> Training:
         if target is not None:
             files = (folder.target(name), folder.queries(name))
             children.append(_target(key, digest, run, target, files))
-    parent = _training(found.run_id, found.digests[found.run_id], run, (folder.spec, folder.run))
+    parent = _training(found.run_id, found.digests[found.run_id], run, folder)
+    if found.plan:
+        parent.tags[PLAN] = found.plan
     common = {RUN_ID: found.run_id, TRAINING: parent.digest}
     for mirror in (parent, *children):
         mirror.tags.update(common, **{KEY: mirror.key})
-    return Training(parent, tuple(children), tuple(problems), tuple(figures))
+    return Training(parent, tuple(children), tuple(problems), tuple(figures), found.plan)
 
 
-def _training(key: str, digest: str, run: RunRecord, files: tuple[Path, ...]) -> Mirror:
-    spec, end = run.spec, _milliseconds(run.finished_at)
+def _training(key: str, digest: str, run: RunRecord, folder: RunFolder) -> Mirror:
+    spec, end = run.spec, milliseconds(run.finished_at)
     metrics = [m for entry in run.history for m in _epoch(entry, end)]
     totals = {"train_seconds": run.seconds, "parameters": run.parameters.get("all", 0),
               "parameters_trainable": run.parameters.get("trainable", 0)}  # fmt: skip
     metrics += [Metric(name, float(value), end) for name, value in totals.items()]
+    metrics += _system(folder.system, end)
     first = next(iter(run.history), {})
     started = 1000 * (first.get("finished_at", end / 1000) - first.get("seconds", run.seconds))
     tags = _tags(run) | {
@@ -195,10 +231,10 @@ def _training(key: str, digest: str, run: RunRecord, files: tuple[Path, ...]) ->
         name=f"{spec.method} {spec.fold_name} seed {spec.seed}",
         start=min(int(started), end),
         end=end,
-        tags=_whole(tags | _said(run.environment, notes)),
+        tags=whole(tags | _said(run.environment, notes)),
         params=params(spec.config),
         metrics=tuple(metrics),
-        files=files,
+        files=(folder.spec, folder.run),
     )
 
 
@@ -207,7 +243,7 @@ def _target(
 ) -> Mirror:
     from protocols.registry import row_name
 
-    spec, end = run.spec, _milliseconds(target.finished_at)
+    spec, end = run.spec, milliseconds(target.finished_at)
     protocol = row_name(tuple(spec.sources), spec.source_images, target.target)
     values = {**target.metrics, "seconds": target.seconds, "images": target.images}
     tags = _tags(run) | {
@@ -224,9 +260,9 @@ def _target(
         name=protocol,
         start=end - int(1000 * target.seconds),
         end=end,
-        tags=_whole(tags | _said(target.environment, target.notes)),
+        tags=whole(tags | _said(target.environment, target.notes)),
         params={},
-        metrics=tuple(Metric(_name(k), float(v), end) for k, v in values.items()),
+        metrics=tuple(Metric(name_of(k), float(v), end) for k, v in values.items()),
         files=files,
     )
 
@@ -236,8 +272,19 @@ def _epoch(entry: Mapping[str, Any], end: int) -> list[Metric]:
     at = int(1000 * entry["finished_at"]) if "finished_at" in entry else end
     values = {**entry["losses"], "lr_factor": entry.get("lr_factor", 1.0)}
     return [
-        Metric(_name(f"{entry['stage']}/{name}"), float(value), at, entry["epoch"])
+        Metric(name_of(f"{entry['stage']}/{name}"), float(value), at, entry["epoch"])
         for name, value in values.items()
+    ]
+
+
+def _system(path: Path, end: int) -> list[Metric]:
+    """What the machine did until the training's `end` in ms; steps count the points."""
+    # a record tells its end in whole seconds
+    samples = system.read(path, until=end / 1000 + 1)
+    return [
+        Metric(name_of(name), value, int(1000 * at), step)
+        for step, (at, found) in enumerate(system.thinned(samples, SYSTEM_POINTS))
+        for name, value in found.items()
     ]
 
 
@@ -260,41 +307,16 @@ def _said(environment: Mapping[str, Any], notes: Iterable[str]) -> dict[str, str
     }
 
 
-def params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A config as MLflow parameters: nested keys joined by dots, long values visibly cut."""
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(params(value, f"{prefix}{key}."))
-        else:
-            text = value if isinstance(value, str) else json.dumps(value)
-            flat[_name(f"{prefix}{key}")] = cut(text)
-    return flat
+def _names(folder: Path) -> dict[str, None]:
+    """The files of a folder in order, none if it is not there; faster than by paths."""
+    try:
+        return dict.fromkeys(sorted(entry.name for entry in os.scandir(folder)))
+    except FileNotFoundError:
+        return {}
 
 
-def cut(text: str) -> str:
-    """`text`, or as much of it as MLflow keeps, with a mark that says so."""
-    if len(text) <= MAX_TEXT:
-        return text
-    mark = f" ... [cut: {len(text)} characters, all of them in the JSON among the artifacts]"
-    return text[: MAX_TEXT - len(mark)] + mark
-
-
-def _whole(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name: cut(value) for name, value in tags.items() if value}
-
-
-def _name(text: str) -> str:
-    """A name MLflow takes: it refuses, among others, `@ = [ ]`."""
-    return re.sub(r"[^\w\-. :/]", "_", text, flags=re.ASCII)
-
-
-def _milliseconds(moment: str) -> int:
-    return int(1000 * datetime.fromisoformat(moment).timestamp())
-
-
-def _digest(*records: bytes) -> str:
-    hashed = hashlib.sha256(f"mirror {MIRROR_VERSION}".encode())
-    for content in records:
-        hashed.update(hashlib.sha256(content).digest())
-    return hashed.hexdigest()[:16]
+def _digested(content: bytes, after: hashlib._Hash | None = None) -> hashlib._Hash:
+    """The digest of a record, of one that belongs to another `after` that one's."""
+    hashed = after.copy() if after else hashlib.sha256(f"mirror {MIRROR_VERSION}".encode())
+    hashed.update(hashlib.sha256(content).digest())
+    return hashed

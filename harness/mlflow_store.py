@@ -7,17 +7,18 @@ repeated: a run is known by its key from its first moment, and whole once its la
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
+import random
 import shutil
 import sqlite3
-import warnings
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.files import locked, write_atomic
-from harness.mirror import FIGURES, KEY, MIRRORED, RUN_ID, TRAINING, Mirror, Training
+from harness.mirror import FIGURES, KEY, MIRRORED, PLAN, RUN_ID, TRAINING, Mirror, Training
+from harness.mirror import Metric as Value
+from harness.quiet import quiet as _quiet
 from protocols.errors import ReIDError
 
 PARENT = "mlflow.parentRunId"
@@ -25,19 +26,13 @@ PARENT = "mlflow.parentRunId"
 METRICS_PER_CALL, PARAMS_PER_CALL = 800, 100
 """Servers refuse more than 1000 values or 100 parameters at once."""
 
-ENVIRONMENT = {
-    # a server that is away would hold every call for minutes
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-"""Set while MLflow is at work, unless the user has set them to something else."""
-LOUD = ("mlflow", "alembic", "urllib3.connectionpool")
+ATTEMPTS = 5
+REFUSED = "INVALID_PARAMETER_VALUE"
+DELETED = "must be in the 'active' state"
+"""What MLflow says of a run that somebody has deleted."""
+
+
+T = TypeVar("T")
 
 
 class StoreError(Exception):
@@ -71,7 +66,10 @@ def open_store(
             root = artifacts.as_uri() if artifacts else None
             if database:
                 _make_database(database, uri, root or "")
-            yield Store(uri, experiment, root)
+            # who mirrors another folder into the same file waits; a server has to do without
+            alone = locked(database.with_name(f".{database.name}.sync")) if database else None
+            with alone or contextlib.nullcontext():
+                yield Store(uri, experiment, root)
         except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError,
                 ReIDError) as error:  # fmt: skip
             raise StoreError(str(error) or type(error).__name__) from error
@@ -101,27 +99,50 @@ class Store:
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def mirror(self, training: Training, unchanged: Callable[[], bool]) -> list[str]:
-        """Make what is missing of a training; returns the keys of what was made.
+    def insist(self, make: Callable[[], T]) -> T:
+        """What `make` returns; again if somebody else deletes meanwhile what it makes.
 
-        Raises Changed if the files are not `unchanged` after they were copied, Refused if MLflow
-        finds something invalid in them.
+        Two processes that mirror the same take what the other has half made for the remains of a
+        kill. Raises Refused if MLflow finds something invalid, Changed as `make` does.
         """
         from mlflow.exceptions import MlflowException
 
-        try:
+        for attempt in range(ATTEMPTS):
+            try:
+                return make()
+            except MlflowException as error:
+                if error.error_code != REFUSED:
+                    raise
+                if DELETED not in str(error) or attempt + 1 == ATTEMPTS:
+                    raise Refused(str(error)) from error
+            time.sleep(random.uniform(0, 2**attempt))  # so that one of both is first
+        raise AssertionError("the last attempt returns or raises")
+
+    def mirror(
+        self, training: Training, unchanged: Callable[[], bool], below: str | None = None
+    ) -> list[str]:
+        """Make what is missing of a training; returns the keys of what was made.
+
+        `below` is the MLflow run of its plan. Raises Changed if the files are not `unchanged` after
+        they were copied, Refused if MLflow finds something invalid in them.
+        """
+        return self.insist(lambda: self._mirror(training, unchanged, below))
+
+    def _mirror(
+        self, training: Training, unchanged: Callable[[], bool], below: str | None
+    ) -> list[str]:
+        present = self._tidy(training)
+        missing = [m.key for m in (training.parent, *training.children) if m.key not in present]
+        parent = self._ensure(training.parent, present, below, unchanged)
+        for child in training.children:
+            self._ensure(child, present, parent, unchanged)
+        missing += self._add_figures(training, parent, unchanged)
+        if missing:
+            # a call that a client sent twice, or another process, leaves a second run
             present = self._tidy(training)
-            missing = [m.key for m in (training.parent, *training.children) if m.key not in present]
-            parent = self._ensure(training.parent, present, None, unchanged)
             for child in training.children:
-                self._ensure(child, present, parent, unchanged)
-            missing += self._add_figures(training, parent, unchanged)
-            if missing:
-                self._tidy(training)  # a call that a client sent twice leaves a second run
-        except MlflowException as error:
-            if error.error_code == "INVALID_PARAMETER_VALUE":
-                raise Refused(str(error)) from error
-            raise
+                if {child.key, training.parent.key} <= present.keys():
+                    self._place(present[child.key], child, _id(present[training.parent.key]))
         return missing
 
     def _tidy(self, training: Training) -> dict[str, Any]:
@@ -130,7 +151,7 @@ class Store:
         That is: parts left by a kill, doubles, and what shows an older state of this training.
         """
         digests, present = training.digests, {}
-        for run in self._runs(training.parent.key):
+        for run in self.runs(RUN_ID, training.parent.key):
             tags = run.data.tags
             key, digest = tags.get(KEY, ""), tags.get(MIRRORED)
             # a target of this very training that has no readable file here is left alone
@@ -143,14 +164,14 @@ class Store:
                 self.client.delete_run(run.info.run_id)
         return present
 
-    def _runs(self, run_id: str) -> list[Any]:
-        """Every MLflow run that shows something of a training."""
+    def runs(self, tag: str, value: str) -> list[Any]:
+        """Every MLflow run with that tag, the earliest first."""
         found: list[Any] = []
         token = None
         while True:
             page = self.client.search_runs(
                 [self.experiment],
-                f"tags.`{RUN_ID}` = '{run_id}'",
+                f"tags.`{tag}` = '{value}'",
                 order_by=["attributes.start_time ASC"],
                 page_token=token,
             )
@@ -169,10 +190,15 @@ class Store:
         """The id of the MLflow run that shows `wanted`, below `parent`; made if it is not there."""
         found = present.get(wanted.key)
         if found is None:
-            return self._create(wanted, parent, unchanged)
-        if parent and found.data.tags.get(PARENT) != parent:
-            self.client.set_tag(found.info.run_id, PARENT, parent)
-        return str(found.info.run_id)
+            return self.create(wanted, parent, unchanged)
+        self._place(found, wanted, parent)
+        return _id(found)
+
+    def _place(self, found: Any, wanted: Mirror, parent: str | None) -> None:
+        """Show a run that is there below `parent`."""
+        for tag, value in ((PLAN, wanted.tags.get(PLAN)), (PARENT, parent)):
+            if value and found.data.tags.get(tag) != value:
+                self.client.set_tag(_id(found), tag, value)
 
     def _add_figures(
         self, training: Training, parent: str, unchanged: Callable[[], bool]
@@ -192,34 +218,53 @@ class Store:
             self.client.set_tag(parent, figure.tag, figure.digest)
         return [figure.key for figure in missing]
 
-    def _create(self, wanted: Mirror, parent: str | None, unchanged: Callable[[], bool]) -> str:
+    def create(
+        self,
+        wanted: Mirror,
+        parent: str | None = None,
+        unchanged: Callable[[], bool] = lambda: True,
+    ) -> str:
+        """Make the run of a mirror; it is whole at the end, and known for what it is before."""
+        from mlflow.exceptions import MlflowException
+
         client, tags = self.client, wanted.tags | ({PARENT: parent} if parent else {})
         run = client.create_run(
             self.experiment, start_time=wanted.start, tags=tags, run_name=wanted.name
         )
-        run_id = str(run.info.run_id)
-        self._log(run_id, wanted)
+        run_id = _id(run)
         try:
+            self.log(run_id, wanted.metrics, wanted.params)
             for path in wanted.files:
                 client.log_artifact(run_id, str(path))
-        except FileNotFoundError:
+            client.set_terminated(run_id, wanted.status, wanted.end)
+            if not unchanged():
+                raise Changed
+        except (FileNotFoundError, Changed):
+            client.delete_run(run_id)
             raise Changed from None
-        client.set_terminated(run_id, "FINISHED", wanted.end)
-        if not unchanged():
-            raise Changed
+        except MlflowException as error:
+            if error.error_code == REFUSED:
+                with contextlib.suppress(MlflowException):  # somebody else was first
+                    client.delete_run(run_id)
+            raise
         client.set_tag(run_id, MIRRORED, wanted.digest)
         return run_id
 
-    def _log(self, run_id: str, wanted: Mirror) -> None:
+    def log(self, run_id: str, values: Iterable[Value], texts: Mapping[str, str]) -> None:
+        """Add values of metrics, and parameters, in as many calls as a server wants."""
         from mlflow.entities import Metric, Param
 
-        metrics = [Metric(m.name, m.value, m.timestamp, m.step) for m in wanted.metrics]
-        params = [Param(key, value) for key, value in wanted.params.items()]
+        metrics = [Metric(m.name, m.value, m.timestamp, m.step) for m in values]
+        params = [Param(key, value) for key, value in texts.items()]
         while metrics or params:
             self.client.log_batch(
                 run_id, metrics[:METRICS_PER_CALL], params[:PARAMS_PER_CALL], synchronous=True
             )
             metrics, params = metrics[METRICS_PER_CALL:], params[PARAMS_PER_CALL:]
+
+
+def _id(run: Any) -> str:
+    return str(run.info.run_id)
 
 
 def _make_database(path: Path, uri: str, artifacts: str) -> None:
@@ -258,23 +303,3 @@ def _careless(connection: Any, _record: Any) -> None:
 
 def _move(source: Path, target: Path) -> None:
     source.replace(target)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """MLflow without its logs, warnings, links and reports home, and quick to give up."""
-    added = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
-    loggers = [logging.getLogger(name) for name in LOUD]
-    levels = [logger.level for logger in loggers]
-    os.environ.update(added)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
-            yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -17,25 +17,27 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from harness import mirror
+from harness import mirror, plan_mirror
 from harness.files import locked, write_json
+from harness.mlflow_store import Changed, Refused, Store, StoreError, open_store
+from harness.plans import PlanRecord, owners, read_all
+from harness.store_uri import absolute, artifacts_of, database_of, default_uri
+from harness.texts import safe
 from protocols.errors import ReIDError
-
-if TYPE_CHECKING:
-    from harness.mlflow_store import Store
 
 OFF = "off"
 """In place of a URI: mirror nothing."""
 EXPERIMENT = "dg-reid"
 HOST, PORT = "127.0.0.1", 5000
 
-_SQLITE = "sqlite:///"
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+SAVE_EVERY = 2.0
+"""Seconds between two times that what was mirrored is written down."""
 
 
 class TrackingUnavailable(ReIDError):
@@ -44,16 +46,15 @@ class TrackingUnavailable(ReIDError):
 
 @dataclass
 class SyncResult:
-    """What a sync did: keys mirrored now, how many were up to date, what was left out and why."""
+    """What a sync did: keys mirrored now, how many were up to date, what was left out and why.
+
+    `plans` are the keys of plans that are shown anew or as they are now; all else is of records.
+    """
 
     mirrored: list[str] = field(default_factory=list)
     unchanged: int = 0
     problems: list[str] = field(default_factory=list)
-
-
-def default_uri(out: Path) -> str:
-    """The SQLite database below `out`."""
-    return f"{_SQLITE}{out.absolute()}/mlflow.db"
+    plans: list[str] = field(default_factory=list)
 
 
 def sync(
@@ -66,6 +67,7 @@ def sync(
 ) -> SyncResult:
     """Show every finished training below `out` (or those of `run_ids`) in MLflow, each once.
 
+    Each is below the earliest plan that lists it (`harness.plans`), if one does.
     What was mirrored before is remembered in `<out>/.mlflow`; if nothing is new, MLflow is not
     even imported. `check` asks the server all the same, in case somebody deleted runs there.
     Damaged records are named in the result and left out. Raises TrackingUnavailable.
@@ -73,21 +75,39 @@ def sync(
     result = SyncResult()
     if uri == OFF or not out.is_dir():
         return result
-    out, uri = out.absolute(), _absolute(uri)
+    out, uri = out.absolute(), absolute(uri)
     with locked(out / ".mlflow" / "lock"):
         marker = _Marker(out, uri, experiment)
-        due = list(_due(out, run_ids, {} if check else marker.keys, result))
-        if due:
-            _sync(out, uri, experiment, due, marker, result)
+        known = {} if check else marker.keys
+        chosen = None if run_ids is None else set(run_ids)
+        plans, problems = read_all(out)
+        if chosen is None:
+            result.problems += problems
+        groups = list(plan_mirror.scan(out, plans, chosen, known))
+        due = list(_due(out, chosen, owners(plans), known, result))
+        if due or groups:
+            work = _Work(out, {plan.id: plan for plan in plans}, marker, result)
+            try:
+                with open_store(uri, experiment, database_of(uri), artifacts_of(out, uri)) as store:
+                    work.do(store, groups, due)
+            except StoreError as error:
+                # the causes may hold passwords
+                raise _unavailable(out, uri, str(error)) from None
+            finally:
+                marker.write()
     return result
 
 
 def _due(
-    out: Path, run_ids: Iterable[str] | None, known: dict[str, str], result: SyncResult
+    out: Path,
+    run_ids: set[str] | None,
+    places: Mapping[str, str],
+    known: Mapping[str, str],
+    result: SyncResult,
 ) -> Iterator[mirror.Training]:
     """The trainings of which something is not mirrored yet; the others are counted."""
-    for found in mirror.scan(out, run_ids):
-        if found.digests.items() <= known.items():
+    for found in mirror.scan(out, run_ids, places):
+        if found.marks.items() <= known.items():
             result.unchanged += len(found.digests)
             continue
         try:
@@ -96,50 +116,76 @@ def _due(
             result.problems.append(str(error))
             continue
         result.problems += training.problems
-        if training.digests.items() <= known.items():
+        if training.marks.items() <= known.items():
             result.unchanged += len(training.digests)
         else:
             yield training
 
 
-def _sync(
-    out: Path,
-    uri: str,
-    experiment: str,
-    due: list[mirror.Training],
-    marker: _Marker,
-    result: SyncResult,
-) -> None:
-    from harness.mlflow_store import StoreError, open_store
+class _Work:
+    """What a sync does with a store; plans are looked up in it when a training needs one."""
 
-    try:
-        with open_store(uri, experiment, _database(uri), _artifacts(out, uri)) as store:
-            for training in due:
-                if _mirror(store, training, out, result):
-                    marker.save(training.digests)
-    except StoreError as error:
-        raise _unavailable(out, uri, str(error)) from None  # the causes may hold passwords
+    def __init__(
+        self, out: Path, plans: Mapping[str, PlanRecord], marker: _Marker, result: SyncResult
+    ) -> None:
+        self.out, self.plans, self.marker, self.result = out, plans, marker, result
+        self.shown: dict[str, str | None] = {}
 
+    def do(
+        self,
+        store: Store,
+        groups: Iterable[plan_mirror.FoundPlan],
+        trainings: Iterable[mirror.Training],
+    ) -> None:
+        """Everything that is due; what is refused is noted and does not hold up the rest."""
+        for group in groups:
+            self.show(store, group)
+        for training in trainings:
+            name = f"{training.parent.name} (run {training.parent.key})"
+            below = self.below(store, training.plan) if training.plan else None
+            try:
+                made = store.mirror(training, partial(self.unchanged, training), below)
+            except Changed:
+                self.result.problems.append(
+                    f"{name} was computed again while it was mirrored: sync once more."
+                )
+            except Refused as error:
+                self.refused(name, error)
+            else:
+                self.result.mirrored += made
+                self.result.unchanged += len(training.digests) - len(made)
+                # one whose plan was refused is due again
+                self.marker.add(training.marks if below else training.digests)
 
-def _mirror(store: Store, training: mirror.Training, out: Path, result: SyncResult) -> bool:
-    from harness.mlflow_store import Changed, Refused
+    def below(self, store: Store, plan: str) -> str | None:
+        """The MLflow run of a plan, made if it is not there; None if it was refused."""
+        if plan not in self.shown:
+            self.show(store, plan_mirror.look(self.out, self.plans[plan]))
+        return self.shown[plan]
 
-    def unchanged() -> bool:
-        now = mirror.look(out, training.parent.key)
+    def show(self, store: Store, group: plan_mirror.FoundPlan) -> None:
+        """Bring a plan's run up to date."""
+        self.shown[group.record.id] = None
+        try:
+            self.shown[group.record.id] = plan_mirror.show(store, plan_mirror.mirror(group))
+        except Refused as error:
+            self.refused(f"{group.record.name} ({group.key})", error)
+            return
+        except Changed:
+            self.result.problems.append(f"{group.path} has gone meanwhile: sync once more.")
+            return
+        if self.marker.keys.get(group.key) != group.digest:
+            self.result.plans.append(group.key)
+            self.marker.add({group.key: group.digest})
+
+    def refused(self, name: str, error: Exception) -> None:
+        """Note what MLflow will not have."""
+        self.result.problems.append(f"{name} was refused by MLflow: {safe(str(error))}")
+
+    def unchanged(self, training: mirror.Training) -> bool:
+        """Whether the files of a training are still those that were read."""
+        now = mirror.look(self.out, training.parent.key)
         return now is not None and training.digests.items() <= now.digests.items()
-
-    name = f"{training.parent.name} (run {training.parent.key})"
-    try:
-        made = store.mirror(training, unchanged)
-    except Changed:
-        result.problems.append(f"{name} was computed again while it was mirrored: sync once more.")
-        return False
-    except Refused as error:
-        result.problems.append(f"{name} was refused by MLflow: {safe(str(error))}")
-        return False
-    result.mirrored += made
-    result.unchanged += len(training.digests) - len(made)
-    return True
 
 
 class _Marker:
@@ -150,6 +196,7 @@ class _Marker:
         self.path = out / ".mlflow" / f"{name}.json"
         self.uri = uri
         self.keys = self._read()
+        self.unsaved, self.saved = False, time.monotonic()
 
     def _read(self) -> dict[str, str]:
         try:
@@ -158,15 +205,24 @@ class _Marker:
         except (OSError, ValueError, KeyError, TypeError):
             return {}  # the store will be asked
 
-    def save(self, mirrored: dict[str, str]) -> None:
-        """Remember these besides those before."""
+    def add(self, mirrored: Mapping[str, str]) -> None:
+        """Remember these besides those before; written now and then, for the file may be long."""
         self.keys |= mirrored
+        self.unsaved = True
+        if time.monotonic() - self.saved > SAVE_EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Write down what is remembered. If a kill prevents it, the store is asked once more."""
+        if not self.unsaved:
+            return
+        self.unsaved, self.saved = False, time.monotonic()
         value = {"uri": safe(self.uri), "store": self._store(), "mirrored": self.keys}
         write_json(self.path, value)
 
     def _store(self) -> str:
         """Something that changes when a database is removed and made again."""
-        database = _database(self.uri)
+        database = database_of(self.uri)
         if database is None:
             return ""
         return str(database.stat().st_ino) if database.exists() else "none"
@@ -174,11 +230,11 @@ class _Marker:
 
 def ui_command(out: Path, uri: str, port: int = PORT) -> list[str]:
     """The command that serves a store's pages on 127.0.0.1. Raises ReIDError if it can't."""
-    uri = _absolute(uri)
-    artifacts = _artifacts(out.absolute(), uri)
+    uri = absolute(uri)
+    artifacts = artifacts_of(out.absolute(), uri)
     if uri == OFF or artifacts is None:
         raise ReIDError(f"--tracking {safe(uri)} is no database: there are no pages to serve.")
-    database = _database(uri)
+    database = database_of(uri)
     if database and not database.exists():
         raise ReIDError(
             f"There is no MLflow database at {database} yet. `harness run` makes it, and so does "
@@ -238,35 +294,12 @@ def _serve(command: list[str]) -> int:
             signal.signal(ending, handler)
 
 
-def _absolute(uri: str) -> str:
-    """An SQLite URI that means the same from every working directory."""
-    if not uri.startswith(_SQLITE):
-        return uri
-    path, mark, options = uri.removeprefix(_SQLITE).partition("?")
-    return f"{_SQLITE}{Path(path).absolute()}{mark}{options}"
-
-
-def _database(uri: str) -> Path | None:
-    """The file of an SQLite store, None for any other."""
-    if not uri.startswith(_SQLITE):
-        return None
-    return Path(uri.removeprefix(_SQLITE).partition("?")[0])
-
-
-def _artifacts(out: Path, uri: str) -> Path | None:
-    """Where the artifacts of a database go; None for a server, which has its own place."""
-    if not re.match(rf"({'|'.join(_DATABASES)})(\+\w+)?:", uri):
-        return None
-    database = _database(uri)
-    return (database.parent if database else out) / "mlflow-artifacts"
-
-
 def _unavailable(out: Path, uri: str, reason: str) -> TrackingUnavailable:
     """The error in words: what is wrong, that nothing is lost, what to do."""
     system = re.search(r"\[Errno -?\d+\] ([^:'\")\]]+)|(timed out)", reason)
-    away = system is not None and _database(uri) is None
+    away = system is not None and database_of(uri) is None
     short = (system.group(1) or system.group(2)) if system else _first_line(reason)
-    kind = "tracking server" if _artifacts(out, uri) is None else "tracking database"
+    kind = "tracking server" if artifacts_of(out, uri) is None else "tracking database"
     trouble = "is not reachable" if away else "can't be used"
     where = "" if uri == default_uri(out) else f" --tracking {shlex.quote(safe(uri))}"
     return TrackingUnavailable(
@@ -278,9 +311,3 @@ def _unavailable(out: Path, uri: str, reason: str) -> TrackingUnavailable:
 def _first_line(text: str) -> str:
     line = text.strip().splitlines()[0]
     return line if len(line) <= 300 else f"{line[:300]} ..."
-
-
-def safe(text: str) -> str:
-    """`text` without the user names and passwords of its URIs."""
-    text = re.sub(r"(?<=://)[^/\s]*@", "***@", text)
-    return re.sub(r"(?i)([?&](?:password|token)=)[^&\s]*", r"\1***", text)

@@ -8,15 +8,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from harness.tracking import OFF, TrackingUnavailable, default_uri, sync
+from harness.tracking import EXPERIMENT, OFF, TrackingUnavailable, default_uri, sync
 from protocols.errors import ReIDError
 
 
-def sync_command(out: Path, tracking: str | None, console: Console) -> int:
+def sync_command(
+    out: Path, tracking: str | None, console: Console, experiment: str = EXPERIMENT
+) -> int:
     """Mirror every record below `out`; returns 1 if some could not be read."""
     if not out.is_dir():
         raise ReIDError(f"--out {out}: there is no such folder, so there are no records to mirror.")
-    result = sync(out, tracking or default_uri(out), check=True)
+    result = sync(out, tracking or default_uri(out), experiment=experiment, check=True)
     console.print(
         f"{len(result.mirrored)} mirrored, {result.unchanged} up to date.", highlight=False
     )
@@ -28,8 +30,10 @@ def sync_command(out: Path, tracking: str | None, console: Console) -> int:
 class Mirroring:
     """Keeps MLflow up to date while a command works; a server that is away is said once."""
 
-    def __init__(self, out: Path, tracking: str | None, console: Console) -> None:
-        self.out, self.console = out, console
+    def __init__(
+        self, out: Path, tracking: str | None, console: Console, experiment: str = EXPERIMENT
+    ) -> None:
+        self.out, self.console, self.experiment = out, console, experiment
         self.uri = tracking or default_uri(out)
         self.away = self.uri == OFF
 
@@ -38,7 +42,7 @@ class Mirroring:
         if self.away:
             return
         try:
-            problems = sync(self.out, self.uri, run_ids).problems
+            problems = sync(self.out, self.uri, run_ids, self.experiment).problems
         except TrackingUnavailable as error:
             self.away, problems = True, [str(error)]
         for problem in problems:

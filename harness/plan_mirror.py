@@ -1,0 +1,158 @@
+"""A plan as an MLflow run, with its trainings below it; brought up to date in place.
+
+A training is shown below one plan, the earliest that lists it, so that MLflow holds it once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.mirror import KEY, MIRRORED, PLAN, Metric, Mirror
+from harness.plans import PlanRecord
+from harness.texts import milliseconds, params, whole
+
+if TYPE_CHECKING:
+    from harness.mlflow_store import Store
+
+PARENT = "mlflow.parentRunId"
+LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class FoundPlan:
+    """A plan, and which of its runs are done; `stopped` are those that a search gave up."""
+
+    record: PlanRecord
+    path: Path
+    done: tuple[Path, ...]
+    stopped: tuple[Path, ...]
+
+    @property
+    def key(self) -> str:
+        """By which its run in MLflow is known."""
+        return f"plan:{self.record.id}"
+
+    @property
+    def digest(self) -> str:
+        """Changes when the plan or what is done of it does."""
+        names = [[p.parent.name for p in paths] for paths in (self.done, self.stopped)]
+        return hashlib.sha256(repr((self.record, names)).encode()).hexdigest()[:16]
+
+
+def scan(
+    out: Path,
+    records: Iterable[PlanRecord],
+    run_ids: Iterable[str] | None,
+    known: Mapping[str, str],
+) -> Iterator[FoundPlan]:
+    """The plans that are not shown as they are now; if `run_ids`, of those that list one of them.
+
+    `known` maps the keys of what is shown to its digest.
+    """
+    chosen = None if run_ids is None else set(run_ids)
+    for record in records:
+        if chosen is None or not chosen.isdisjoint(record.runs):
+            found = look(out, record)
+            if known.get(found.key) != found.digest:
+                yield found
+
+
+def look(out: Path, record: PlanRecord) -> FoundPlan:
+    """What is done of a plan now."""
+    finished = [out / run / "run.json" for run in record.runs]
+    done = [path for path in finished if path.exists()]
+    left = [path.with_name("stopped.json") for path in set(finished) - set(done)]
+    stopped = sorted(path for path in left if path.exists())
+    return FoundPlan(record, record.path(out), tuple(done), tuple(stopped))
+
+
+def mirror(found: FoundPlan) -> Mirror:
+    """The MLflow run of a plan. It is finished when no run is left, and scheduled until then."""
+    record = found.record
+    start = milliseconds(record.created_at)
+    end = max([start, *(_written(path) for path in (*found.done, *found.stopped))])
+    counts = {"runs": len(record.runs), "runs_done": len(found.done)}
+    if found.stopped:
+        counts["runs_stopped"] = len(found.stopped)
+    complete = len(found.done) + len(found.stopped) == len(record.runs)
+    asked = {
+        "command": record.command,
+        "protocol": record.protocol,
+        "methods": ", ".join(record.methods),
+        "seeds": ", ".join(map(str, record.seeds)),
+    }
+    tags = {KEY: found.key, "kind": record.kind, "mlflow.note.content": asked["command"]}
+    name = record.name
+    return Mirror(
+        key=found.key,
+        digest=found.digest,
+        name=name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}...",
+        start=start,
+        end=end,
+        tags=whole(tags),
+        params=params(asked),
+        metrics=tuple(Metric(name, float(count), end) for name, count in counts.items()),
+        files=(found.path,),
+        status="FINISHED" if complete else "SCHEDULED",
+    )
+
+
+def show(store: Store, wanted: Mirror) -> str:
+    """Make a plan's run in MLflow, or bring the one that is there up to date; returns its id."""
+    return store.insist(lambda: _show(store, wanted))
+
+
+def _show(store: Store, wanted: Mirror) -> str:
+    run_id, moved = _tidy(store, wanted)
+    if run_id is None:
+        made, moved = store.create(wanted), True
+        # another process may have made one meanwhile
+        run_id = _tidy(store, wanted)[0] or made
+    if moved:
+        for training in store.runs(PLAN, wanted.key.removeprefix("plan:")):
+            if training.data.tags.get(PARENT) != run_id:
+                store.client.set_tag(training.info.run_id, PARENT, run_id)
+    return run_id
+
+
+def _tidy(store: Store, wanted: Mirror) -> tuple[str | None, bool]:
+    """The plan's run, up to date, and whether another one was deleted; None if there is none."""
+    runs = store.runs(KEY, wanted.key)
+    kept = next((run for run in runs if MIRRORED in run.data.tags), None)
+    others = [run for run in runs if run is not kept]
+    for run in others:
+        store.client.delete_run(run.info.run_id)
+    if kept is None:
+        return None, bool(others)
+    run_id = str(kept.info.run_id)
+    if kept.data.tags[MIRRORED] != wanted.digest:
+        _update(store, run_id, wanted, kept.data.metrics)
+    return run_id, bool(others)
+
+
+def _update(store: Store, run_id: str, wanted: Mirror, shown: Mapping[str, float]) -> None:
+    """Add what has changed; a value that a killed process has added already is not added again."""
+    for metric in wanted.metrics:
+        if shown.get(metric.name) != metric.value:
+            before = store.client.get_metric_history(run_id, metric.name)
+            # MLflow takes the one with the latest time for the present one
+            at = max([metric.timestamp, *(value.timestamp + 1 for value in before)])
+            store.log(run_id, [metric._replace(timestamp=at)], {})
+    for path in wanted.files:
+        with contextlib.suppress(FileNotFoundError):  # somebody has just removed it
+            store.client.log_artifact(run_id, str(path))
+    store.client.set_terminated(run_id, wanted.status, wanted.end)
+    store.client.set_tag(run_id, MIRRORED, wanted.digest)
+
+
+def _written(path: Path) -> int:
+    """When a record was written, in ms since 1970; 0 if it is just being made again."""
+    try:
+        return int(1000 * path.stat().st_mtime)
+    except OSError:
+        return 0
