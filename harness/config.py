@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.files import file_digest
 from protocols.errors import ReIDError, UnknownName
@@ -32,7 +32,8 @@ class RunSpec(BaseModel):
     No path, device or worker count is in it: where a config value is the path of a weights file,
     `config` holds the hash of the file's content. `sources` maps each source, in order, to the
     fingerprint of its training images. Targets are not part of it: one training serves them all.
-    `part_labels` is the digest of the part masks that were trained with, None for none.
+    `part_labels` is the digest of the part masks of the sources, None for none. `holdout` is the
+    share of each source's identities that is not trained on (`harness.holdout`), None for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,14 +49,16 @@ class RunSpec(BaseModel):
     seed: int
     precision: Precision
     part_labels: str | None = None
+    holdout: float | None = Field(default=None, gt=0, lt=1)
 
     @property
     def id(self) -> str:
         """First 12 hex digits of the SHA-256 of the spec's canonical JSON."""
         values = self.model_dump(mode="json")
-        if self.part_labels is None:
-            # so that runs from before there were any keep their names
-            del values["part_labels"]
+        for later in ("part_labels", "holdout"):
+            if values[later] is None:
+                # so that runs from before there were any keep their names
+                del values[later]
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         # sort_keys would lose the order of the sources, which orders the labels
         text += "".join(self.sources)
@@ -78,6 +81,7 @@ def make_spec(
     seed: int,
     precision: Precision,
     part_labels: str | None = None,
+    holdout: float | None = None,
 ) -> RunSpec:
     """The spec of one training; `fingerprints` of its source splits by data set.
 
@@ -98,6 +102,7 @@ def make_spec(
         seed=seed,
         precision=precision,
         part_labels=part_labels,
+        holdout=holdout,
     )
 
 
@@ -113,11 +118,12 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise ReIDError(f"--set {text!r}: expected key=value, for example --set epochs=5.")
-        overrides[key.strip()] = _literal(value.strip())
+        overrides[key.strip()] = literal(value.strip())
     return overrides
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
+    """A value as typed: read as JSON where it is JSON, else the text; Python's constants too."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:

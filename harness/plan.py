@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.catalog import DataCatalog
 from harness.config import Precision, RunSpec, make_config, make_spec
+from harness.holdout import hold_out
 from harness.part_labels import FoldMasks, PartLabelFinder
 from methods import registry as methods
 from methods.interface import Method, MethodConfig
@@ -22,39 +23,48 @@ DEFAULT_PRECISION: Mapping[str, Precision] = {"tiny": "fp32", "paper": "bf16"}
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training to be done: its spec, and what is needed to do it here."""
+    """One training to be done: its spec, and what is needed to do it here.
+
+    `setting` is what a sweep has set for it, in words.
+    """
 
     spec: RunSpec
     fold: Fold
     method: type[Method]
     config: MethodConfig
     part_masks: FoldMasks | None = field(default=None, compare=False, repr=False)
+    setting: str = field(default="", compare=False)
 
     @property
     def title(self) -> str:
         """How it is named on the screen."""
-        return f"{self.spec.method} on {self.fold.name}, seed {self.spec.seed}"
+        run = f"{self.spec.method} on {self.fold.name}, seed {self.spec.seed}"
+        return f"{run}, {self.setting}" if self.setting else run
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A method as the user asked for it."""
+    """A method as the user asked for it; `setting` is what a sweep has set, in words."""
 
     name: str
     method: type[Method]
     config: MethodConfig
     preset: str
+    setting: str = ""
 
 
 def choose(
-    names: Sequence[str], preset: str, overrides: Mapping[str, Any] | None = None
+    names: Sequence[str],
+    preset: str,
+    overrides: Mapping[str, Any] | None = None,
+    setting: str = "",
 ) -> list[Choice]:
     """The methods of those names, each once, configured. Raises ReIDError for what is not there."""
     chosen = []
     for name in dict.fromkeys(map(methods.canonical, names)):
         method = methods.load(name)
         config = make_config(name, method, preset, overrides or {})
-        chosen.append(Choice(name, method, config, preset))
+        chosen.append(Choice(name, method, config, preset, setting))
     if not chosen:
         raise ReIDError("No method was named; `harness list methods` shows them.")
     return chosen
@@ -67,15 +77,22 @@ def plan(
     catalog: DataCatalog,
     precision: Precision | None = None,
     out: Path | None = None,
+    holdout: float | None = None,
 ) -> list[PlannedRun]:
     """Every training that `rows` need, sorted by method, fold and seed as they were asked for.
 
-    `out` is where `harness ground` may have left part labels.
+    `out` is where `harness ground` may have left part labels. With `holdout`, that share of each
+    source's identities is not trained on and the trainings have no targets: none is even opened.
     Raises ReIDError, before anything is computed, if some of the data can't be used.
     """
     folds = protocols.folds(rows)
+    if holdout is not None:
+        folds = [replace(fold, targets=()) for fold in folds]
     _require_data(catalog, folds)
-    _refuse_leaks(catalog, rows)
+    if holdout is None:
+        _refuse_leaks(catalog, rows)
+    else:
+        _require_people(catalog, folds, holdout)
     finder = PartLabelFinder(catalog, out)
     _require_part_labels(finder, chosen, folds)
     planned = []
@@ -96,8 +113,10 @@ def plan(
                     seed=seed,
                     precision=precision or DEFAULT_PRECISION.get(choice.preset, "fp32"),
                     part_labels=digest,
+                    holdout=holdout,
                 )
-                planned.append(PlannedRun(spec, fold, choice.method, choice.config, masks))
+                one = PlannedRun(spec, fold, choice.method, choice.config, masks, choice.setting)
+                planned.append(one)
     return planned
 
 
@@ -136,6 +155,12 @@ def _require_data(catalog: DataCatalog, folds: Sequence[Fold]) -> None:
             problems += _problem(partial(catalog.target_fingerprint, key))
     if problems:
         raise ReIDError("\n".join(dict.fromkeys(problems)))
+
+
+def _require_people(catalog: DataCatalog, folds: Sequence[Fold], holdout: float) -> None:
+    """Raise ReIDError for a source with too few identities, whatever the seed."""
+    for fold in folds:
+        hold_out([catalog.source(s, fold.source_images) for s in fold.sources], holdout, seed=0)
 
 
 def _require_part_labels(

@@ -1,0 +1,290 @@
+"""`harness sweep`: a grid of settings tested as an ablation, or a search that sees no target."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from rich.console import Console
+from rich.markup import escape
+
+from harness import plans
+from harness.commands import sweep_tables as tables
+from harness.commands.run import RunRequest, _close, _data
+from harness.commands.sweep_settings import Accept, find_methods
+from harness.commands.tracking import Mirroring
+from harness.config import PRECISIONS, Precision, parse_overrides
+from harness.files import require_writable
+from harness.forecast import show_plan
+from harness.launch import find_slots, launch
+from harness.plan import Choice, PlannedRun, plan
+from harness.search import KINDS, Result, Trial, make_search, require_objective, result_of
+from harness.settings import Outcome, Settings
+from harness.space import Setting, as_override, grid, make_space, parse_space
+from harness.stopping import EarlyStopping
+from harness.tracking import safe
+from harness.train import require_device
+from protocols.errors import ReIDError, UnknownName
+
+TRIALS, HOLDOUT, OBJECTIVE, GRACE = 20, 0.2, "source-mAP", 3
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """The options of `harness sweep`, as typed; None for one that was not given."""
+
+    run: RunRequest
+    axes: tuple[str, ...]
+    kind: str = "grid"
+    trials: int | None = None
+    seed: int | None = None
+    holdout: float | None = None
+    objective: str | None = None
+    asha: bool = False
+    grace: int | None = None
+
+
+def sweep_command(request: SweepRequest, console: Console) -> int:
+    """Do what is asked; returns the exit status: 0, or 1 if a run failed."""
+    run = request.run
+    require_device(run.device)
+    if run.precision not in (None, *PRECISIONS):
+        raise UnknownName("--precision", str(run.precision), PRECISIONS)
+    if request.kind not in KINDS:
+        raise UnknownName("--search", request.kind, KINDS)
+    sweep = _Sweep(request, console)
+    return sweep.grid() if request.kind == "grid" else sweep.search()
+
+
+class _Sweep:
+    """One call of the command: what is asked for, and what has been computed."""
+
+    def __init__(self, request: SweepRequest, console: Console) -> None:
+        self.request, self.run, self.console = request, request.run, console
+        self.started = time.monotonic()
+        self.texts = parse_space(request.axes)
+        self.names = find_methods(self.run.methods, self.texts)
+        self.preset = self.run.preset or ("paper" if self.run.data else "tiny")
+        overrides = parse_overrides(self.run.overrides)
+        self.accepts = [Accept(name, self.preset, overrides) for name in self.names]
+        self.spaces = [
+            make_space(self.texts, a.name, a.method, self.preset, overrides) for a in self.accepts
+        ]
+        self.outcomes: list[Outcome] = []
+
+    def open(self) -> None:
+        """The data and the folder of records."""
+        self.selected, self.catalog = _data(self.run, self.console)
+        self.command = shlex.join(["harness", *sys.argv[1:]])
+        self.settings = Settings(
+            self.run.out,
+            self.run.device,
+            self.run.loader_workers,
+            self.run.force,
+            command=self.command,
+        )
+        self.mirror = Mirroring(self.run.out, self.run.tracking, self.console, self.run.experiment)
+
+    def plan(self, choices: Sequence[Choice], holdout: float | None = None) -> list[PlannedRun]:
+        """The runs of some settings."""
+        precision = cast(Precision | None, self.run.precision)
+        rows, seeds, out = self.selected, self.run.seeds, self.run.out
+        return plan(choices, rows, seeds, self.catalog, precision, out, holdout)
+
+    def forecast(self, planned: Sequence[PlannedRun]) -> int:
+        """Show a plan and compute nothing."""
+        slots = find_slots(self.run.how, planned, self.run.device)
+        show_plan(planned, self.catalog, self.settings, slots.workers or 1, self.console)
+        return 0
+
+    def compute(self, planned: Sequence[PlannedRun], beside: Sequence[PlannedRun] = ()) -> None:
+        """What is missing of a plan; a run is given up beside these runs and those `beside`."""
+
+        def finished(outcome: Outcome) -> None:
+            if outcome.trained or outcome.computed:
+                self.mirror.sync([outcome.run_id])
+
+        how, settings, console = self.run.how, self.settings, self.console
+        self.outcomes += launch(planned, self.catalog, settings, how, console, finished, beside)
+
+    def remember(self, planned: Iterable[PlannedRun], search: str = "") -> None:
+        """Keep which runs belong to the sweep; `search` tells one that finds them on the way."""
+        plans.remember(
+            self.run.out,
+            list(dict.fromkeys(one.spec.id for one in planned)),
+            kind="sweep",
+            command=self.command,
+            methods=self.names,
+            protocol=self.run.protocol,
+            seeds=self.run.seeds,
+            search=search,
+        )
+
+    def close(self, problems: Sequence[str] = ()) -> int:
+        """Where everything is, and what failed."""
+        seconds = time.monotonic() - self.started
+        return _close(self.run, self.outcomes, problems, self.console, seconds)
+
+    def grid(self) -> int:
+        """Every setting, tested on the targets."""
+        _refuse_options_of_a_search(self.request)
+        accepted = [
+            (accept, [setting for setting in grid(space) if accept(setting)])
+            for accept, space in zip(self.accepts, self.spaces, strict=True)
+        ]
+        choices = [accept.choice(setting) for accept, found in accepted for setting in found]
+        said = [text for accept in self.accepts for text in accept.left_out]
+        if not choices:
+            raise ReIDError("\n".join(["No setting of the grid is left.", *said]))
+        for text in said:
+            self.say(text)
+        self.open()
+        planned = self.plan(choices)
+        if self.run.dry_run:
+            return self.forecast(planned)
+        require_writable(self.run.out)
+        self.remember(planned)
+        self.compute(planned)
+        # also what an earlier command left unsaid
+        self.mirror.sync([one.spec.id for one in planned])
+        problems = tables.show_grid(
+            planned, self.selected, self.catalog, self.run, said, self.console
+        )
+        return self.close(problems)
+
+    def search(self) -> int:
+        """Settings that are chosen on held-out source identities; no target is opened."""
+        self.open()
+        aim = _aim(self.request, self.names, self.catalog.own_keys)
+        self.settings = replace(self.settings, early_stopping=aim.rule)
+        (accept,), (space,) = self.accepts, self.spaces
+        search = make_search(aim.kind, space, aim.trials, aim.seed, accept)
+        trials: list[Trial] = []
+        planned: list[PlannedRun] = []
+        while settings := search.ask():
+            found = self.plan([accept.choice(setting) for setting in settings], aim.holdout)
+            if self.run.dry_run:
+                return self.forecast(found)
+            self.say(f"Trials {len(trials) + 1} to {len(trials) + len(settings)} of {aim.trials}.")
+            results = self.round(aim, found, len(settings), planned)
+            search.tell(results)
+            for setting, result in zip(settings, results, strict=True):
+                trials.append(Trial(len(trials) + 1, setting, result))
+            planned += found
+        if not trials:
+            raise ReIDError("\n".join(["No setting of the space is left.", *accept.left_out[:1]]))
+        self.mirror.sync([one.spec.id for one in planned])
+        said = [*aim.said(), f"{len(trials)} trials."]
+        self.say("")
+        tables.show_search(trials, planned, aim.metric, self.run, said, self.console)
+        best = tables.ranked(trials)[0]
+        if best.result.metrics:
+            self.say("The best, trained on every source identity and tested on the targets:")
+            self.say(f"  {self.run_command(best.setting)}")
+        return self.close()
+
+    def round(
+        self,
+        aim: _Aim,
+        planned: Sequence[PlannedRun],
+        settings: int,
+        before: Sequence[PlannedRun],
+    ) -> list[Result]:
+        """Compute the runs of some `settings`, as many runs each; what became of each setting."""
+        require_writable(self.run.out)
+        axes = " ".join(f"{key}={text}" for key, text in self.texts.items())
+        self.remember(planned, f"{axes} {self.run.overrides} {replace(aim, trials=0)}")
+        self.compute(planned, before)
+        ids = [one.spec.id for one in planned]
+        runs = len(ids) // settings
+        trials = [ids[i : i + runs] for i in range(0, len(ids), runs)]
+        return [result_of(self.run.out, mine, aim.metric, aim.rule) for mine in trials]
+
+    def say(self, text: str) -> None:
+        """A line that can be copied whole."""
+        self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def run_command(self, setting: Setting) -> str:
+        """What trains and tests a setting."""
+        run = self.run
+        given = [
+            ("--data", run.data),
+            ("--preset", run.preset),
+            ("--seeds", ",".join(map(str, run.seeds))),
+            ("--out", run.out),
+            ("--precision", run.precision),
+            ("--tracking", safe(run.tracking) if run.tracking else None),
+        ]
+        words = ["harness", "run", "--method", self.names[0], "--protocol", run.protocol]
+        words += [str(word) for name, value in given if value is not None for word in (name, value)]
+        values = [*run.overrides, *(as_override(key, value) for key, value in setting.items())]
+        return shlex.join([*words, *(word for text in values for word in ("--set", text))])
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """What a search looks for, and how."""
+
+    kind: str
+    trials: int
+    seed: int
+    holdout: float
+    objective: str
+    metric: str
+    rule: EarlyStopping | None
+
+    def said(self) -> list[str]:
+        """For a reader of the table."""
+        share = f"{100 * self.holdout:g} % of each source's identities"
+        stopping = "; what fell behind was given up (ASHA)" if self.rule else ""
+        return [
+            f"Objective: {self.objective} on {share}, held out of training; mean over sources, "
+            "folds and seeds. No target was looked at.",
+            f"--search {self.kind}, seed {self.seed}{stopping}.",
+        ]
+
+
+def _aim(request: SweepRequest, names: Sequence[str], own_keys: Iterable[str]) -> _Aim:
+    """The options of a search. Raises ReIDError for those that make no sense."""
+    if len(names) > 1:
+        raise ReIDError(f"--search {request.kind} takes one method, not {', '.join(names)}.")
+    if request.grace is not None and not request.asha:
+        raise ReIDError("--grace says when --asha may give up a run; give both.")
+    if request.asha and request.run.how.workers == 0:
+        raise ReIDError(
+            "--asha gives up runs that fall behind those beside them, and --workers 0 computes one "
+            "after the other; leave one of them out."
+        )
+    objective = request.objective or OBJECTIVE
+    metric = require_objective(objective, own_keys)
+    grace = GRACE if request.grace is None else request.grace
+    return _Aim(
+        kind=request.kind,
+        trials=TRIALS if request.trials is None else request.trials,
+        seed=request.seed or 0,
+        holdout=HOLDOUT if request.holdout is None else request.holdout,
+        objective=objective,
+        metric=metric,
+        rule=EarlyStopping(metric, grace) if request.asha else None,
+    )
+
+
+def _refuse_options_of_a_search(request: SweepRequest) -> None:
+    options = {
+        "--trials": request.trials,
+        "--search-seed": request.seed,
+        "--holdout": request.holdout,
+        "--objective": request.objective,
+        "--grace": request.grace,
+        "--asha": request.asha or None,
+    }
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ReIDError(
+            f"{', '.join(given)}: for --search random or optuna. A grid computes every setting and "
+            "tests it on the targets, as an ablation; nothing is chosen."
+        )

@@ -1,0 +1,169 @@
+"""What `harness sweep` prints at its end: a line a setting, or a line a trial, best first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from harness.catalog import DataCatalog
+from harness.commands.run import RunRequest
+from harness.files import write_text
+from harness.plan import PlannedRun
+from harness.screen import show_table
+from harness.search import Trial
+from harness.space import shown
+from protocols.types import Protocol
+from results import tables
+from results.collect import Row, rows
+
+WIDE = 4
+"""With more protocols than this, the terminal shows means only; the file has every one."""
+ABLATION = (
+    "An ablation: every setting was tested on the targets. To choose one, use --search, which sees "
+    "source identities only."
+)
+
+
+def show_grid(
+    planned: Sequence[PlannedRun],
+    selected: Sequence[Protocol],
+    catalog: DataCatalog,
+    run: RunRequest,
+    said: Sequence[str],
+    console: Console,
+) -> list[str]:
+    """Print a line a setting, keep it as Markdown; returns what can't be read."""
+    found, problems = rows(run.out, {one.spec.id for one in planned})
+    wanted = {(one.spec.id, target) for one in planned for target in one.fold.targets}
+    by_run: dict[str, list[Row]] = {}
+    for row in found:
+        target = row.target
+        # a number of data that have changed since is nobody's
+        same = target.fingerprint == catalog.target_fingerprint(target.target)
+        if (row.run.run_id, target.target) in wanted and same:
+            by_run.setdefault(row.run.run_id, []).append(row)
+    if not by_run:
+        return problems
+    several = len({one.spec.method for one in planned}) > 1
+    settings: dict[tuple[str, str], tuple[str, list[Row]]] = {}
+    for one in planned:
+        key = one.spec.method, one.config.model_dump_json()
+        name = f"{one.spec.method} {one.setting}" if several else one.setting
+        settings.setdefault(key, (name, []))[1].extend(by_run.get(one.spec.id, []))
+    title = f"{_names(planned)} on {run.protocol}, by setting"
+    notes = [*_how(planned, run), *said, ABLATION]
+    whole = _grid(list(settings.values()), selected, title, notes)
+    if len(selected) > WIDE:
+        show_table(console, _means(whole))
+    else:
+        show_table(console, whole)
+    _keep(whole, planned, run, console)
+    return problems
+
+
+def _grid(
+    settings: Sequence[tuple[str, list[Row]]],
+    selected: Sequence[Protocol],
+    title: str,
+    said: Sequence[str],
+) -> tables.Table:
+    """A line a setting: mAP and Rank-1 of each protocol, and the means over several."""
+    lines, notes = [], []
+    columns = [protocol.name for protocol in selected]
+    columns += ["mean"] if len(selected) > 1 else []
+    for name, found in settings:
+        table = tables.build(selected, found, title)
+        cells = {line[0]: line[1:] for section in table.sections for line in section.lines}
+        each = [cells[protocol.name] or ("-", "-") for protocol in selected]
+        means = [table.mean[1:] or ("-", "-")] if table.mean else []
+        lines.append((name, *(cell for pair in [*each, *means] for cell in pair)))
+        notes += table.notes
+    header = [f"{name}\n{what}" for name in columns for what in ("mAP", "Rank-1")]
+    section = tables.Section("Settings", lines)
+    return tables.Table(
+        title, ("Setting", *header), [section], None, list(dict.fromkeys([*notes, *said]))
+    )
+
+
+def _means(table: tables.Table) -> tables.Table:
+    """The first column and the last two."""
+    lines = [(line[0], *line[-2:]) for line in table.sections[0].lines]
+    header = (table.header[0], *table.header[-2:])
+    section = tables.Section(table.sections[0].title, lines)
+    return tables.Table(table.title, header, [section], None, table.notes)
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Finished trials, best first, then those that were given up, then those that failed."""
+
+    def key(trial: Trial) -> tuple[int, float, int]:
+        result = trial.result
+        state = 0 if result.metrics else 1 if result.stopped is not None else 2
+        return state, -(result.objective or 0.0), trial.number
+
+    return sorted(trials, key=key)
+
+
+def show_search(
+    trials: Sequence[Trial],
+    planned: Sequence[PlannedRun],
+    metric: str,
+    run: RunRequest,
+    said: Sequence[str],
+    console: Console,
+) -> None:
+    """Print a line a trial, best first, and keep it as Markdown."""
+    keys = list(trials[0].setting)
+    lines = []
+    for trial in ranked(trials):
+        values = [shown(trial.setting[key]) for key in keys]
+        lines.append((_number(trial), *values, *_cells(trial, metric)))
+    header = ("Trial", *keys, "held-out\nmAP", "held-out\nRank-1")
+    notes = ["Per cent; higher is better.", *said, *_how(planned, run)]
+    if any(one.spec.preset == "tiny" and run.data is None for one in planned):
+        notes.append(tables.STANDIN_NOTE)
+    title = f"{_names(planned)} on the sources of {run.protocol}, by held-out identities"
+    section = tables.Section("Trials, best first", lines)
+    table = tables.Table(title, header, [section], None, notes)
+    show_table(console, table)
+    _keep(table, planned, run, console)
+
+
+def _number(trial: Trial) -> str:
+    if trial.result.stopped is not None:
+        return f"{trial.number} (given up after epoch {trial.result.stopped})"
+    return str(trial.number) if trial.result.metrics else f"{trial.number} (failed)"
+
+
+def _cells(trial: Trial, metric: str) -> list[str]:
+    known: Mapping[str, float | None] = trial.result.metrics or {metric: trial.result.objective}
+    values = [known.get(name) for name in ("mAP", "rank1")]
+    return ["-" if value is None else f"{100 * value:.1f}" for value in values]
+
+
+def _names(planned: Sequence[PlannedRun]) -> str:
+    return ", ".join(dict.fromkeys(one.spec.method for one in planned))
+
+
+def _how(planned: Sequence[PlannedRun], run: RunRequest) -> list[str]:
+    """What a reader of a table must know of how it was asked for."""
+    changed = [f"Changed from the preset: {', '.join(run.overrides)}."]
+    precisions = ", ".join(sorted({one.spec.precision for one in planned}))
+    seeds = ", ".join(map(str, run.seeds))
+    count = len({one.spec.id for one in planned})
+    return [*(changed if run.overrides else []), f"{precisions}; seeds {seeds}; {count} runs."]
+
+
+def _keep(
+    table: tables.Table, planned: Sequence[PlannedRun], run: RunRequest, console: Console
+) -> None:
+    """The table as Markdown, under one name for the same runs and rows."""
+    content = "\n".join([*(one.spec.id for one in planned), run.protocol])
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    names = "".join(c if c.isalnum() or c in "+-" else "_" for c in _names(planned))[:80]
+    path = run.out / "tables" / f"sweep-{names}-{digest}.md"
+    write_text(path, tables.to_markdown(table))
+    console.print(f"\nTable:   {escape(str(path))}", highlight=False, soft_wrap=True)
