@@ -1,108 +1,274 @@
-"""What the terminal shows: a live bar with an estimate; plain lines where there is none."""
+"""What the terminal shows: how far a plan is and each of its runs; plain lines where there is none.
+
+One screen for runs of this process and of others: it is told states (`harness.live`).
+"""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live as RichLive
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as RichProgress
+from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
+from rich.text import Text
 
-from harness.progress import Progress
+from harness.drivers import Driver, DriverFile
+from harness.live import Live, Watched
+from harness.progress import Progress, duration
+from harness.signs import BEAT, this_process, utc
+from harness.tally import Tally
 
 if TYPE_CHECKING:
     from results.tables import Table
 
+__all__ = ["Screen", "ScreenProgress", "duration", "live_table", "show_table"]
+
 LINE_EVERY = 10.0
 """Seconds between plain progress lines."""
+NAMED = 4
+"""Runs that a plain line names; of the others it says how many."""
+COLUMNS = ("method", "fold", "seed", "doing", "loss", "img/s", "done", "left")
+WORDS = {"method": 7, "fold": 7, "doing": 14, "where": 10}
+"""Columns that may be shortened, and to how many characters."""
+WIDE = 1000
+BAR = 24
+"""Characters of the bar."""
 
 
-class ScreenProgress(Progress):
-    """Overall progress of a plan; use as a context manager."""
+class Screen:
+    """Progress of a plan of `runs` runs and `total_units` of work; use as a context manager.
 
-    def __init__(self, console: Console, total: float, runs: int) -> None:
-        self.console = console
-        self.total, self.done, self.skipped = max(total, 1.0), 0.0, 0.0
-        self.runs, self.run = runs, 0
-        self.title = ""
-        self.started = time.monotonic()
-        self.last_line = self.started
-        self.bar = RichProgress(
-            TextColumn("{task.fields[counted]}"),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            TextColumn("{task.description}"),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
+    With `out` it is told there too, in `<out>/.drivers`, for `harness status`; `command` is what
+    was typed. May be told things from several threads.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        total_units: float,
+        runs: int,
+        out: Path | None = None,
+        command: str = "",
+    ) -> None:
+        self.console, self.command, self.me = console, command, this_process()
+        self.tally = Tally(total_units, runs)
+        self._lock = threading.RLock()
+        self._file = DriverFile(out) if out else None
+        self._sequence = 0
+        self._said: dict[tuple[str, str], int] = {}
+        self._last_line = time.monotonic()
+        self._last_file = self._last_line - BEAT
+        self._moving = console.is_terminal and not console.is_dumb_terminal
+        self._live = RichLive(
+            self, console=console, refresh_per_second=4, transient=True, vertical_overflow="crop"
         )
-        self.task = self.bar.add_task("starting", total=self.total, counted="", left="")
 
-    def __enter__(self) -> ScreenProgress:
-        self.bar.start()
+    def __enter__(self) -> Screen:
+        if self._moving:
+            self._live.start()
+        self._write()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.bar.stop()
+        if self._moving:
+            self._live.stop()
+        if self._file:
+            self._file.remove()
+
+    def update(self, live: Sequence[Live]) -> None:
+        """`live` are the runs being computed now, in whichever processes; about once a second."""
+        with self._lock:
+            # the file of a process that was killed stays until somebody takes the run up again
+            there = [one for one in live if one.writer == self.me or not one.writer.gone()]
+            self.tally.update(there)
+            lines = [line for one in there for line in self._new_lines(one)]
+            self._write()
+        self._say_all(lines)
+
+    def finished(self, run_id: str, units: float, failed: bool = False) -> None:
+        """A run is over; `units` of the total were its."""
+        with self._lock:
+            self.tally.finish(run_id, units, failed)
+            self._write()
+        self._say_all([])
+
+    def say(self, text: str) -> None:
+        """A line that stays, above what moves."""
+        self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        with self._lock:
+            yield self._overall()
+            if self.tally.active:
+                yield live_table(self.tally.active, rows=max(options.max_height - 4, 1))
+
+    def _overall(self) -> RichTable:
+        tally, left = self.tally, self._left()
+        line = RichTable.grid(padding=(0, 2, 0, 0))
+        counted = [f"{tally.finished}/{tally.runs} runs"] if tally.runs > 1 else []
+        if tally.failed:
+            counted.append(f"[red]{tally.failed} failed[/red]")
+        share = 100 * tally.done / tally.total
+        bar = ProgressBar(total=tally.total, completed=tally.done, width=BAR)
+        cells: list[RenderableType] = [bar, f"{share:.0f} %", _clock(tally.elapsed), left]
+        line.add_row(*([", ".join(counted)] if counted else []), *cells)
+        return line
+
+    def _left(self) -> str:
+        if self.tally.done >= self.tally.total:
+            return "finishing"
+        left = self.tally.left()
+        return "estimating" if left is None else f"about {duration(left)} left"
+
+    def _new_lines(self, live: Live) -> list[str]:
+        """What a run in another process has said since it was last looked at."""
+        key = (live.run_id, live.started)
+        new = live.lines - self._said.get(key, 0)
+        self._said[key] = live.lines
+        here = live.writer == self.me or new <= 0
+        return [] if here else [f"{live.title}: {text}" for text in live.said[-new:]]
+
+    def _say_all(self, lines: Sequence[str]) -> None:
+        """These, and a line of progress where it is time; never with the lock, which drawing takes.
+
+        (Whoever prints waits for whoever draws.)
+        """
+        for line in lines:
+            self.say(line)
+        now = time.monotonic()
+        if not self._moving and now - self._last_line >= LINE_EVERY:
+            self._last_line = now
+            self.say(self._line())
+
+    def _write(self) -> None:
+        now, tally = time.monotonic(), self.tally
+        if not self._file or now - self._last_file < BEAT:
+            return
+        self._last_file, self._sequence = now, self._sequence + 1
+        self._file.write(
+            Driver(
+                command=self.command, writer=self.me, sequence=self._sequence,
+                runs=tally.runs, finished=tally.finished, failed=tally.failed, done=tally.done,
+                total=tally.total, elapsed=tally.elapsed, left=tally.left(), updated=utc(),
+            )
+        )  # fmt: skip
+
+    def _line(self) -> str:
+        tally = self.tally
+        cells = [f"{100 * tally.done / tally.total:3.0f} %"]
+        if tally.runs > 1:
+            failed = f", {tally.failed} failed" if tally.failed else ""
+            cells.append(f"{tally.finished}/{tally.runs} runs{failed}")
+        cells.append(self._left())
+        named = [_named(live) for live in tally.active[:NAMED]]
+        if len(tally.active) > NAMED:
+            named.append(f"and {len(tally.active) - NAMED} more")
+        return "  ".join([*cells, "; ".join(named)]).rstrip()
+
+
+class ScreenProgress(Progress):
+    """The same screen for work of this process that is no run; use as a context manager."""
+
+    def __init__(self, console: Console, total: float, runs: int = 1) -> None:
+        self.screen = Screen(console, total, runs)
+        self.total = total
+        self._job: Watched | None = None
+
+    def __enter__(self) -> ScreenProgress:
+        self.screen.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.screen.__exit__()
 
     def begin(self, title: str) -> None:
-        """The next run starts."""
-        self.run += 1
-        self.title = title
-        self._show("preparing")
+        """What is being done from now on."""
+        self._job = Watched(title, title, title, "", None, self.total)
+        self.advance(0, "preparing")
 
     def advance(self, units: float, doing: str) -> None:
         """Count work and show what is being done."""
-        if doing.startswith("going on"):
-            # done by an earlier process: no part of this one's speed
-            self.skipped += units
-        self.done = min(self.done + units, self.total)
-        self._show(doing)
+        if self._job:
+            self._job.advance(units, doing)
+            self.screen.update([self._job.live()])
 
     def say(self, text: str) -> None:
         """A line above the bar."""
-        self.console.print(escape(text), highlight=False, soft_wrap=True)
-
-    def _show(self, doing: str) -> None:
-        counted = f"run {self.run}/{self.runs}"
-        left = self._left()
-        if self.console.is_terminal:
-            self.bar.update(
-                self.task,
-                completed=self.done,
-                description=escape(f"{self.title}: {doing}"),
-                counted=counted,
-                left=left,
-            )
-            return
-        now = time.monotonic()
-        if now - self.last_line >= LINE_EVERY:
-            self.last_line = now
-            share = f"{100 * self.done / self.total:3.0f} %"
-            self.say(f"{share}  {counted}  {left or 'estimating'}  {self.title}: {doing}")
-
-    def _left(self) -> str:
-        elapsed = time.monotonic() - self.started
-        here = self.done - self.skipped
-        if elapsed < 3 or here <= 0:
-            return ""
-        return "about " + duration((self.total - self.done) * elapsed / here) + " left"
+        self.screen.say(text)
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words a person reads: `40 s`, `3 min`, `2.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+def live_table(lives: Sequence[Live], rows: int | None = None, where: bool = False) -> Group:
+    """A line a run; beyond `rows` lines, how many more there are.
+
+    `where` shows which process computes it; it is shown in any case if a machine does that is not
+    this one.
+    """
+    here = os.uname().nodename
+    where = where or any(live.writer.host != here for live in lives)
+    shown = lives if rows is None or len(lives) <= rows else lives[: rows - 1]
+    lines = [[*_cells(live), *([_place(live, here)] if where else [])] for live in shown]
+    grid = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    names = [*COLUMNS, *(["where"] if where else [])]
+    for i, name in enumerate(names):
+        # a narrow terminal shortens words, never a number
+        words = name in WORDS
+        widest = max([len(name), *(len(line[i]) for line in lines)])
+        grid.add_column(
+            name,
+            no_wrap=not words,
+            justify="left" if words else "right",
+            min_width=min(widest, WORDS.get(name, widest)),
+        )
+    for line in lines:
+        grid.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in line))
+    more = len(lives) - len(shown)
+    return Group(grid, *([Text(f"and {more} more", "dim")] if more else []))
+
+
+def unbroken(console: Console) -> Console:
+    """The same console, but one that breaks no line where no terminal has a width."""
+    return console if console.is_terminal else Console(file=console.file, width=WIDE)
+
+
+def _cells(live: Live) -> list[str]:
+    left = live.left
+    return [
+        live.method,
+        live.fold,
+        "" if live.seed is None else str(live.seed),
+        live.what,
+        "" if live.loss is None else f"{live.loss:.3f}",
+        "" if live.images_per_second is None else f"{live.images_per_second:.0f}",
+        f"{100 * live.done / live.total:.0f} %",
+        "" if left is None else duration(left),
+    ]
+
+
+def _named(live: Live) -> str:
+    """One run in a plain line."""
+    loss = "" if live.loss is None else f", loss {live.loss:.3f}"
+    rate = live.images_per_second
+    return f"{live.title}: {live.what}{loss}" + ("" if rate is None else f", {rate:.0f} images/s")
+
+
+def _place(live: Live, here: str) -> str:
+    writer = live.writer
+    process = str(writer.pid) if writer.host == here else f"{writer.host} {writer.pid}"
+    return live.worker or process
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 def show_table(console: Console, table: Table) -> None:
