@@ -35,6 +35,7 @@ TrackingOption = Annotated[
     str | None,
     typer.Option(help="MLflow tracking URI; default: SQLite below --out; 'off' for none."),
 ]
+ExperimentOption = Annotated[str, typer.Option(help="MLflow experiment; one a project.")]
 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of the method's config; repeat.")
@@ -42,6 +43,41 @@ SetOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto or cpu.")]
 WorkersOption = Annotated[
     int, typer.Option(min=0, help="Processes that decode images; 0: this one.")
+]
+RunsAtOnceOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        envvar="HARNESS_WORKERS",
+        help="Runs at a time; 0: one after the other in this process, without Ray. Default: as "
+        "many as there are cores or GPUs for.",
+    ),
+]
+GpusOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="GPUs of a run: 0.5 lets two share one, 2 trains one run on two. Default: 1."
+    ),
+]
+CpusOption = Annotated[
+    int | None, typer.Option(min=1, help="Cores of a run. Default: 1 for tiny models.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to run on: auto or HOST:PORT. Default: RAY_ADDRESS, if set."),
+]
+PresetOption = Annotated[
+    str | None, typer.Option(help="tiny or paper; default: tiny for stand-ins, paper with --data.")
+]
+SeedsOption = Annotated[str, typer.Option(help="Comma list of seeds.")]
+ForceOption = Annotated[bool, typer.Option(help="Compute again what is done already.")]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(help="fp32, bf16 or fp16; default: fp32 (tiny), bf16 (paper)."),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show the plan, what is done, time and disk.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
@@ -53,23 +89,25 @@ def run(
         str, typer.Option(help="Row (MA->D, MA:D, MA+D+C3->MS), group (all, P1, ...), comma list.")
     ],
     data: DataOption = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="tiny or paper; default: tiny for stand-ins, paper with --data."),
-    ] = None,
-    seeds: Annotated[str, typer.Option(help="Comma list of seeds.")] = "0",
+    preset: PresetOption = None,
+    seeds: SeedsOption = "0",
     set_: SetOption = None,
     out: OutOption = Path("runs"),
-    force: Annotated[bool, typer.Option(help="Compute again what is done already.")] = False,
+    force: ForceOption = False,
     tracking: TrackingOption = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, bf16 or fp16; default: fp32 (tiny), bf16 (paper).")
-    ] = None,
+    experiment: ExperimentOption = "dg-reid",
+    precision: PrecisionOption = None,
     device: DeviceOption = "auto",
     loader_workers: WorkersOption = 0,
+    workers: RunsAtOnceOption = None,
+    gpus_per_run: GpusOption = None,
+    cpus_per_run: CpusOption = None,
+    address: AddressOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train and test methods on protocols; what is done already is not computed again."""
     from harness.commands.run import RunRequest, run_command
+    from harness.settings import How
 
     request = RunRequest(
         methods=_comma_list(method),
@@ -81,11 +119,100 @@ def run(
         out=out,
         force=force,
         tracking=tracking,
+        experiment=experiment,
         precision=precision,
         device=device,
         loader_workers=loader_workers,
+        how=How(workers, gpus_per_run, cpus_per_run, address),
+        dry_run=dry_run,
     )
     raise typer.Exit(run_command(request, console))
+
+
+@app.command()
+def sweep(
+    settings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=V1,V2...",
+            help=r"What is varied: lr=1e-6,5e-6 or parts=\[head,legs],\[head]; for a search also "
+            "lr=1e-6..1e-4, evenly, or lr=log:1e-6..1e-4.",
+        ),
+    ],
+    method: Annotated[
+        str | None, typer.Option(help="As of run; default: the one method that has the keys.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="As of run.")] = "ablation",
+    search: Annotated[
+        str,
+        typer.Option(help="grid: every setting, tested on the targets. random or optuna choose."),
+    ] = "grid",
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Settings a search tries. Default: 20.")
+    ] = None,
+    search_seed: Annotated[int | None, typer.Option(min=0, help="Of a search. Default: 0.")] = None,
+    holdout: Annotated[
+        float | None,
+        typer.Option(help="Share of source identities a search measures on. Default: 0.2."),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="source-mAP (default) or source-rank1, of the held-out identities."),
+    ] = None,
+    asha: Annotated[
+        bool, typer.Option("--asha", help="Give up what falls behind, epoch by epoch.")
+    ] = False,
+    grace: Annotated[
+        int | None, typer.Option(min=1, help="Epochs before --asha gives up. Default: 3.")
+    ] = None,
+    data: DataOption = None,
+    preset: PresetOption = None,
+    seeds: SeedsOption = "0",
+    set_: SetOption = None,
+    out: OutOption = Path("runs"),
+    force: ForceOption = False,
+    tracking: TrackingOption = None,
+    experiment: ExperimentOption = "dg-reid",
+    precision: PrecisionOption = None,
+    device: DeviceOption = "auto",
+    loader_workers: WorkersOption = 0,
+    workers: RunsAtOnceOption = None,
+    gpus_per_run: GpusOption = None,
+    cpus_per_run: CpusOption = None,
+    address: AddressOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Vary settings: a grid of them, or a search that looks at held-out source identities only.
+
+    A grid is an ablation: every setting is tested on the targets, none is chosen.
+
+    A search chooses, so it sees no target; `harness run` then trains and tests its best setting.
+    """
+    from harness.commands.run import RunRequest
+    from harness.commands.sweep import SweepRequest, sweep_command
+    from harness.settings import How
+
+    request = RunRequest(
+        methods=_comma_list(method or ""),
+        protocol=protocol,
+        data=data,
+        preset=preset,
+        seeds=_seeds(seeds),
+        overrides=tuple(set_ or ()),
+        out=out,
+        force=force,
+        tracking=tracking,
+        experiment=experiment,
+        precision=precision,
+        device=device,
+        loader_workers=loader_workers,
+        how=How(workers, gpus_per_run, cpus_per_run, address),
+        dry_run=dry_run,
+    )
+    what = SweepRequest(
+        request, tuple(settings), search, trials, search_seed, holdout, objective, asha, grace
+    )
+    raise typer.Exit(sweep_command(what, console))
 
 
 @app.command("list")
@@ -212,11 +339,27 @@ def ground(
 
 
 @app.command()
-def sync(out: OutOption = Path("runs"), tracking: TrackingOption = None) -> None:
+def status(
+    out: OutOption = Path("runs"),
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option(help="Look again every second, until Ctrl-C.")] = False,
+) -> None:
+    """Say what is finished, running, interrupted and failed, from any shell at any time."""
+    from harness.commands.status import status_command
+
+    raise typer.Exit(status_command(out, as_json, watch, console))
+
+
+@app.command()
+def sync(
+    out: OutOption = Path("runs"),
+    tracking: TrackingOption = None,
+    experiment: ExperimentOption = "dg-reid",
+) -> None:
     """Bring an MLflow tracking server up to date with the records."""
     from harness.commands.tracking import sync_command
 
-    raise typer.Exit(sync_command(out, tracking, console))
+    raise typer.Exit(sync_command(out, tracking, console, experiment))
 
 
 @app.command()
@@ -260,6 +403,7 @@ def show_masks(
     ] = False,
     as_json: JsonOption = False,
     tracking: TrackingOption = None,
+    experiment: ExperimentOption = "dg-reid",
 ) -> None:
     """Draw the part masks and the attention of a trained model, and measure the masks.
 
@@ -280,6 +424,7 @@ def show_masks(
         figures=not iou_only,
         as_json=as_json,
         tracking=tracking,
+        experiment=experiment,
     )
     raise typer.Exit(masks_command(request, console, stderr))
 
@@ -309,7 +454,9 @@ def main() -> None:
         # typer turns Ctrl-C into this status before it gets here
         if stopped.code == INTERRUPTED:
             again = "The same command goes on from the last finished epoch (leave --force out)."
-            stderr.print(f"Stopped. {again}" if "run" in sys.argv[1:2] else "Stopped.")
+            stderr.print(
+                f"Stopped. {again}" if sys.argv[1:2] in (["run"], ["sweep"]) else "Stopped."
+            )
         raise
     except BrokenPipeError:
         # `harness list | head`: nobody reads on, which is no error

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -63,9 +63,18 @@ class Extractor:
         return {k: torch.cat([part[k] for part in parts]) for k in parts[0]}
 
 
-def evaluate(
-    extractor: Extractor, probes: Sequence[Probe], doing: str = "features"
-) -> TargetResult:
+class Features(Protocol):
+    """What `evaluate` asks for features of images: an Extractor, or somebody who kept some."""
+
+    @property
+    def method(self) -> Method:
+        """Whose features they are."""
+        ...
+
+    def __call__(self, paths: Sequence[str], doing: str = "features") -> dict[str, Tensor]: ...
+
+
+def evaluate(extractor: Features, probes: Sequence[Probe], doing: str = "features") -> TargetResult:
     """Rank every probe split of a target. Images that several splits share are encoded once."""
     started = time.perf_counter()
     paths = sorted({i.path for p in probes for s in (p.query, p.gallery) for i in s.images})

@@ -8,11 +8,18 @@
     run.json             RunRecord: training is done
     targets/D.json       TargetRecord: one target is done
     targets/D.parquet    its queries, one row each (see QUERY_COLUMNS)
+    run.log              what happened, a line each
+    live.json            how far it is, while it is computed (harness.live)
+    system.jsonl         what the machine did meanwhile (harness.system)
+    failed.json          why the last attempt failed, until one succeeds
+    stopped.json         a search gave it up; it is not computed again
+    .lease/              one file for each process that has worked here (harness.lease)
     figures/             pictures that `harness show` has drawn
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -51,7 +58,9 @@ class RunRecord(_Record):
     `history` holds, per epoch of each stage, the mean of every loss. `source_counts` maps each
     source to its images and identities; `source_notes` is what its reader had to say (which
     version it is, what differs). `seconds` sums over interruptions.
-    `model_sha256` is of `model.safetensors`, None where nothing was trained.
+    `model_sha256` is of `model.safetensors`, None where nothing was trained. `validation` holds
+    mAP and rank1 on held-out source identities, where some were held out; `shared` names the
+    stages that another run had trained (`harness.shared`).
     """
 
     run_id: str
@@ -66,6 +75,8 @@ class RunRecord(_Record):
     interruptions: int
     environment: dict[str, Any]
     finished_at: str
+    validation: dict[str, Any] | None = None
+    shared: list[str] = []
 
 
 class TargetRecord(_Record):
@@ -94,20 +105,35 @@ class TargetRecord(_Record):
 R = TypeVar("R", bound=_Record)
 
 
+class _File:
+    """A path in a run's folder, made when it is asked for: a plan has thousands of folders."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: RunFolder, kind: type[RunFolder]) -> Path:
+        return folder.path / self.name
+
+
 class RunFolder:
     """The files of one run."""
+
+    spec = _File("spec.json")
+    labels = _File("labels.csv")
+    checkpoints = _File("checkpoint")
+    model = _File("model.safetensors")
+    run = _File("run.json")
+    lease = _File(".lease")
+    log = _File("run.log")
+    system = _File("system.jsonl")
+    failed = _File("failed.json")
+    stopped = _File("stopped.json")
+    targets = _File("targets")
+    replaced = _File(".replaced")
 
     def __init__(self, out: Path, run_id: str) -> None:
         self.path = out / run_id
         self.run_id = run_id
-        self.spec = self.path / "spec.json"
-        self.labels = self.path / "labels.csv"
-        self.checkpoints = self.path / "checkpoint"
-        self.model = self.path / "model.safetensors"
-        self.run = self.path / "run.json"
-        self.lock = self.path / ".lock"
-        self.targets = self.path / "targets"
-        self.replaced = self.path / ".replaced"
 
     def target(self, name: str) -> Path:
         """The record of one target."""
@@ -123,7 +149,8 @@ class RunFolder:
         What a `--force` that was interrupted has set aside is kept: an unfinished training does
         not take its place, it is removed.
         """
-        there = [p for p in self.path.iterdir() if p not in (self.lock, self.replaced)]
+        kept = (self.lease, self.replaced, self.log)
+        there = [p for p in self.path.iterdir() if p not in kept and "live.json" not in p.name]
         if self.replaced.exists() and not self.run.exists():
             for path in there:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -150,6 +177,20 @@ class RunFolder:
     def read_run(self) -> RunRecord | None:
         """The record of the training, None while there is none."""
         return read(self.run, RunRecord) if self.run.exists() else None
+
+    def has_target(self, name: str, fingerprint: str) -> bool:
+        """Whether a target has a record of these data: `read_target` without looking at it all.
+
+        Several times as fast, which counts where thousands of runs are done already.
+        """
+        try:
+            found = json.loads(self.target(name).read_bytes())
+            if found["record_version"] != RECORD_VERSION or found["fingerprint"] != fingerprint:
+                return False
+            digest = hashlib.sha256(self.queries(name).read_bytes()).hexdigest()
+            return bool(digest == found["queries_sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def read_target(self, name: str, fingerprint: str | None = None) -> TargetRecord | None:
         """The record of a target; None while there is none, or if its data have changed since.

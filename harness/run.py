@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,143 +13,143 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from harness import record
 from harness.catalog import DataCatalog
-from harness.data import source_info, training_images
+from harness.config import RunSpec
+from harness.data import TrainingImages, source_info, training_images
 from harness.environment import environment, threads
-from harness.evaluate import Extractor, evaluate, probe_metrics, query_table
-from harness.files import file_digest, locked, write_atomic, write_text
+from harness.evaluate import Extractor, Features, evaluate, probe_metrics, query_table
+from harness.files import file_digest, write_atomic, write_json, write_text
+from harness.holdout import HeldOut, hold_out, objective, validated_epoch
+from harness.lease import Held, Lease, LeaseLost, hold
+from harness.live import Live, LiveRun
+from harness.parallel import RankDied, ranks
+from harness.pending import work
 from harness.plan import PlannedRun
-from harness.progress import Progress
+from harness.progress import TESTING, Progress
 from harness.record import RunFolder, RunRecord, TargetRecord
 from harness.seeds import seed_everything
-from harness.train import cpu_state, epoch_units, make_accelerator, train
+from harness.settings import Outcome, Report, Settings
+from harness.shared import StageStore, shared_features
+from harness.system import sampled
+from harness.train import cpu_state, make_accelerator, train
 from methods.interface import Method
 from protocols.errors import ReIDError
 from protocols.labels import label_map
 from protocols.types import Split
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How runs are computed here; no number depends on it."""
-
-    out: Path
-    device: str = "auto"
-    loader_workers: int = 0
-    force: bool = False
-
-
-@dataclass
-class Outcome:
-    """What became of one planned run: targets computed now, and what failed, in words."""
-
-    run_id: str
-    title: str
-    trained: bool = False
-    computed: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-
-def missing_targets(planned: PlannedRun, catalog: DataCatalog, out: Path) -> list[str]:
-    """The targets of a planned run that have no record yet, in order.
-
-    One whose record can't be read is among them: `run` says what is wrong with it.
-    """
-    folder = RunFolder(out, planned.spec.id)
-    targets = list(planned.fold.targets)
-    try:
-        if folder.read_run() is None:
-            return targets
-    except ReIDError:
-        return targets
-    return [target for target in targets if _seems_missing(folder, target, catalog)]
-
-
-def _seems_missing(folder: RunFolder, target: str, catalog: DataCatalog) -> bool:
-    try:
-        return _is_missing(folder, target, catalog)
-    except ReIDError:
-        return True
-
-
-def _is_missing(folder: RunFolder, target: str, catalog: DataCatalog) -> bool:
-    if not folder.run.exists():
-        return True
-    return folder.read_target(target, catalog.target_fingerprint(target)) is None
-
-
-def work(planned: PlannedRun, catalog: DataCatalog, settings: Settings) -> float:
-    """What is left to do of a planned run, in the units of `harness.progress`; an estimate."""
-    force, out = settings.force, settings.out
-    left = list(planned.fold.targets) if force else missing_targets(planned, catalog, out)
-    units = float(sum(len(catalog.target_paths(target)) for target in left))
-    if force or not RunFolder(out, planned.spec.id).run.exists():
-        images = sum(
-            len(catalog.source(s, planned.fold.source_images).images) for s in planned.fold.sources
-        )
-        units += epoch_units(images) * planned.method.planned_epochs(planned.config)
-    return units
+Show = Callable[[Live], None]
+CRASHES = 3
+"""So often a training whose second process died is taken up again, before it has failed."""
 
 
 def run(
-    planned: PlannedRun, catalog: DataCatalog, settings: Settings, progress: Progress
+    planned: PlannedRun,
+    catalog: DataCatalog,
+    settings: Settings,
+    *,
+    payload: str = "",
+    show: Show | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    wait: bool = True,
+    report: Report | None = None,
 ) -> Outcome:
     """Train if needed, then evaluate each target without a record; failures are told, not raised.
 
-    A target that fails leaves the training and the other targets as they are.
+    A target that fails leaves the training and the other targets as they are. Where another process
+    computes the run: wait for it, or return at once if not `wait`. `show` is told about once a
+    second how far this one is, `say` gets lines that must be seen; `payload` is what the ranks of
+    a run of several processes are given; `report` may stop a training of a search.
     """
-    job = _Job(planned, catalog, settings, progress)
+    folder = RunFolder(settings.out, planned.spec.id)
+    outcome = Outcome(planned.spec.id, planned.title)
 
     def waiting(holder: str) -> None:
-        progress.say(f"{planned.title}: {holder} is computing it; waiting for it to finish.")
+        say(f"{planned.title}: {holder} is computing it; waiting for it to finish.")
 
-    with locked(job.folder.lock, waiting):
-        if settings.force:
-            job.folder.set_aside()
-        try:
-            # a small model's threads wait on each other at every operator; and with one its
-            # numbers are those of every machine of a kind, whatever its cores
-            with threads(1 if planned.spec.preset == "tiny" else None):
-                job.compute()
-        except Exception as error:
-            job.failed(planned.title, error)
-        if settings.force and not job.outcome.failures:
-            job.folder.drop_replaced()
-    return job.outcome
+    try:
+        with hold(folder.lease, waiting, wait) as lease, LiveRun(
+            folder.path,
+            planned.title,
+            method=planned.spec.method,
+            fold=planned.fold.name,
+            seed=planned.spec.seed,
+            total=work(planned, catalog, settings.out, settings.force),
+            watch=show,
+            tell=say,
+        ) as progress, sampled(folder.system):  # fmt: skip
+            _Job(planned, catalog, settings, progress, lease, outcome, payload, report).run()
+    except (Held, LeaseLost):
+        outcome.busy = True
+    return outcome
 
 
 class _Job:
-    """One planned run while its lock is held."""
+    """One planned run while its lease is held."""
 
     def __init__(
-        self, planned: PlannedRun, catalog: DataCatalog, settings: Settings, progress: Progress
+        self,
+        planned: PlannedRun,
+        catalog: DataCatalog,
+        settings: Settings,
+        progress: Progress,
+        lease: Lease,
+        outcome: Outcome,
+        payload: str,
+        report: Report | None,
     ) -> None:
         self.planned, self.spec = planned, planned.spec
         self.catalog, self.settings, self.progress = catalog, settings, progress
         self.folder = RunFolder(settings.out, planned.spec.id)
-        self.outcome = Outcome(planned.spec.id, planned.title)
-        self.sources = [catalog.source(s, planned.fold.source_images) for s in planned.fold.sources]
+        self.lease, self.outcome, self.payload, self.report = lease, outcome, payload, report
+        # a stage that several processes train together differs in its last digits
+        shares = settings.processes == 1 and not settings.force
+        self.store = StageStore(settings.out, planned.spec) if shares else None
+        self.held = held_out(planned, catalog)
+        self.sources = self.held.training
+
+    def run(self) -> None:
+        """Everything; what fails is noted. Raises LeaseLost."""
+        force = self.settings.force
+        if force:
+            self.folder.set_aside()
+        try:
+            with threads(run_threads(self.spec, self.settings)):
+                self.compute()
+        except LeaseLost:
+            raise
+        except Exception as error:
+            self.failed(self.planned.title, error)
+        if self.outcome.failures:
+            leave_failure(self.folder, self.outcome, self.settings)
+        else:
+            self.folder.failed.unlink(missing_ok=True)
+            if force:
+                self.folder.drop_replaced()
 
     def compute(self) -> None:
         """What has no record yet; another process may have made some since the plan."""
         self.folder.sweep()
-        trained = self.folder.read_run() is not None
+        trained, wanted = self.folder.read_run() is not None, self.planned.fold.targets
         left = self.usable_targets()
-        if not left:
+        if not left and (trained or wanted):
             return
-        accelerator = make_accelerator(self.spec.precision, self.settings.device)
-        method = self.trained_method() if trained else self.train(accelerator)
-        method.to(accelerator.device)
+        method = self.trained_method() if trained else self.train()
         for target in left:
             try:
-                self.evaluate(method, target, accelerator.device)
+                self.evaluate(method, target)
                 self.outcome.computed.append(target)
+            except LeaseLost:
+                raise
             except ReIDError as error:
                 self.failed(f"{self.planned.title}, target {target}", error)
+
+    def commit(self, path: Path, done: RunRecord | TargetRecord) -> None:
+        """Write a record, if this process is still the one to do so."""
+        self.lease.check()
+        record.write(path, done)
 
     def usable_targets(self) -> list[str]:
         """Targets without a record whose images all decode; the others have failed already.
@@ -159,8 +159,8 @@ class _Job:
         usable = []
         for target in self.planned.fold.targets:
             try:
-                if _is_missing(self.folder, target, self.catalog):
-                    digest = self.catalog.target_fingerprint(target)
+                digest = self.catalog.target_fingerprint(target)
+                if not self.folder.run.exists() or self.folder.read_target(target, digest) is None:
                     self.verify(target, digest, self.catalog.target_splits(target))
                     usable.append(target)
             except ReIDError as error:
@@ -180,32 +180,67 @@ class _Job:
         """Note a failure in words."""
         self.outcome.failures.append(_told(title, error, self.folder))
 
-    def train(self, accelerator: Accelerator) -> Method:
+    def train(self) -> Method:
         """Train from the newest checkpoint, or from nothing, and leave a RunRecord."""
-        for split in self.sources:
-            self.verify(split.dataset, self.spec.sources[split.dataset], [split])
+        for key in self.planned.fold.sources:
+            split = self.catalog.source(key, self.planned.fold.source_images)
+            self.verify(key, self.spec.sources[key], [split])
         starts = _count_start(self.folder)
         write_text(self.folder.spec, self.spec.model_dump_json(indent=1) + "\n")
         people = [f"{key},{pid}" for key, pid in label_map(self.sources)]
         write_text(self.folder.labels, "\n".join(["source,pid", *people]) + "\n")
-        method, masks = build(self.planned, self.sources), self.planned.part_masks
-        data = training_images(
-            self.catalog.root,
-            self.sources,
-            method.transforms(),
-            seed=self.spec.seed,
-            device=accelerator.device,
-            workers=self.settings.loader_workers,
-            part_masks=masks.tensor() if masks else None,
-        )
-        history = train(method, data, accelerator, self.folder.checkpoints, self.progress)
+        method, history = self.train_together()
         if history:
             state = cpu_state(method)
+            self.lease.check()
             write_atomic(self.folder.model, lambda temporary: save_file(state, temporary))
-        record.write(self.folder.run, self.run_record(method, history, starts - 1))
+        self.commit(self.folder.run, self.run_record(method, history, starts - 1))
         shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
         self.outcome.trained = True
         return method
+
+    def train_together(self) -> tuple[Method, list[dict[str, Any]]]:
+        """All stages, with the other processes of this run if there are any."""
+        for attempt in range(1, CRASHES + 1):
+            try:
+                with ranks(
+                    self.settings.processes,
+                    payload=self.payload,
+                    device=self.settings.device,
+                ):
+                    accelerator = make_accelerator(self.spec.precision, self.settings.device)
+                    method, data = training(
+                        self.planned, self.catalog, self.settings, accelerator.device
+                    )
+                    folder, progress = self.folder.checkpoints, self.progress
+                    return method, train(
+                        method,
+                        data,
+                        accelerator,
+                        folder,
+                        progress,
+                        after_epoch=self.after_epoch,
+                        store=self.store,
+                    )
+            except RankDied as error:
+                if attempt == CRASHES:
+                    raise
+                self.progress.say(f"{self.planned.title}: {error} Going on from the last epoch.")
+        raise AssertionError("the last attempt returns or raises")
+
+    def after_epoch(self, method: Method, entry: dict[str, Any]) -> None:
+        """Nobody else may have begun the next epoch; a search may give up what falls behind."""
+        self.lease.check()
+        rule = self.settings.early_stopping
+        if rule and self.report and self.held.probes:
+            validated_epoch(method, entry, lambda: self.measure(method), rule.metric, self.report)
+
+    def measure(self, method: Method) -> dict[str, Any]:
+        """The objective on the people who are held out, of a method where it lies."""
+        # no accelerator is made here: it would reset the one that is training
+        device = next(iter(method.parameters()), torch.empty(0)).device
+        workers, root = self.settings.loader_workers, self.catalog.root
+        return objective(Extractor(method, root, device, workers, self.progress), self.held)
 
     def run_record(
         self, method: Method, history: list[dict[str, Any]], interruptions: int
@@ -221,6 +256,8 @@ class _Job:
             },
             source_notes={s.dataset: self.catalog.notes(s.dataset) for s in self.sources},
             history=history,
+            shared=list(dict.fromkeys(e["shared"] for e in history if "shared" in e)),
+            validation=self.measure(method) if self.held.probes else None,
             parameters=_parameters(method),
             model_sha256=file_digest(self.folder.model) if history else None,
             seconds=sum(entry["seconds"] for entry in history),
@@ -242,21 +279,25 @@ class _Job:
             method.load_state_dict(load_file(model))
         return method
 
-    def evaluate(self, method: Method, target: str, device: torch.device) -> None:
+    def evaluate(self, method: Method, target: str) -> None:
         """Test on one target and leave its TargetRecord and its queries."""
         catalog, folder = self.catalog, self.folder
+        device = make_accelerator(self.spec.precision, self.settings.device).device
+        method.to(device)
         probes = catalog.probes(target)
-        extractor = Extractor(
-            method, catalog.root, device, self.settings.loader_workers, self.progress
-        )
-        result = evaluate(extractor, probes, f"testing on {target}")
+        workers, digest = self.settings.loader_workers, catalog.target_fingerprint(target)
+        extractor = Extractor(method, catalog.root, device, workers, self.progress)
+        features: Features = extractor
+        if not self.settings.force:
+            features = shared_features(extractor, self.settings.out, self.spec, digest)
+        result = evaluate(features, probes, f"{TESTING} {target}")
         table = pa.table(query_table(result))
         write_atomic(folder.queries(target), lambda temporary: pq.write_table(table, temporary))
         done = TargetRecord(
             run_id=self.spec.id,
             target=target,
             target_version=catalog.dataset(target).version,
-            fingerprint=catalog.target_fingerprint(target),
+            fingerprint=digest,
             data=catalog.kind,
             notes=catalog.notes(target),
             metrics=result.metrics,
@@ -268,7 +309,40 @@ class _Job:
             environment=environment(),
             finished_at=_now(),
         )
-        record.write(folder.target(target), done)
+        self.commit(folder.target(target), done)
+
+
+def held_out(planned: PlannedRun, catalog: DataCatalog) -> HeldOut:
+    """The sources of a run, without the identities that its spec holds out."""
+    fold, spec = planned.fold, planned.spec
+    everything = [catalog.source(key, fold.source_images) for key in fold.sources]
+    return hold_out(everything, spec.holdout, spec.seed)
+
+
+def training(
+    planned: PlannedRun, catalog: DataCatalog, settings: Settings, device: torch.device
+) -> tuple[Method, TrainingImages]:
+    """The untrained method of a run and its training images, the same in every process of it."""
+    held = held_out(planned, catalog)
+    method, masks = build(planned, held.training), held.masks(planned.part_masks)
+    data = training_images(
+        catalog.root,
+        held.training,
+        method.transforms(),
+        seed=planned.spec.seed,
+        device=device,
+        workers=settings.loader_workers,
+        part_masks=masks.tensor() if masks else None,
+    )
+    return method, data
+
+
+def run_threads(spec: RunSpec, settings: Settings) -> int | None:
+    """Threads for a run's operators: of a small model, they only wait for each other.
+
+    And with one its numbers are those of every machine of a kind, whatever its cores.
+    """
+    return 1 if spec.preset == "tiny" else settings.threads
 
 
 def build(planned: PlannedRun, sources: Sequence[Split]) -> Method:
@@ -285,16 +359,30 @@ def _count_start(folder: RunFolder) -> int:
     return len(before) + 1
 
 
+def leave_failure(folder: RunFolder, outcome: Outcome, settings: Settings) -> None:
+    """Leave beside a run why it failed and how to try again."""
+    note = {
+        "title": outcome.title,
+        "error": "\n".join(outcome.failures),
+        "log": str(folder.log),
+        "command": settings.command,
+        "at": _now(),
+    }
+    with contextlib.suppress(ReIDError, OSError):  # a full disk has been told of already
+        write_json(folder.failed, note)
+
+
 def _told(title: str, error: Exception, folder: RunFolder) -> str:
     if isinstance(error, ReIDError):
         return f"{title}: {error}"
     # a bug: the whole traceback belongs in a file, its last line on the screen
-    log = folder.path / "error.log"
+    said = f"{title}: {type(error).__name__}: {error}"
     try:
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        with folder.log.open("a", encoding="utf-8") as log:
+            log.write("".join(traceback.format_exception(error)))
     except OSError:
-        return f"{title}: {type(error).__name__}: {error}"
-    return f"{title}: {type(error).__name__}: {error} (a bug; the traceback is in {log})"
+        return said
+    return f"{said} (a bug; the traceback is in {folder.log})"
 
 
 def _parameters(method: Method) -> dict[str, int]:

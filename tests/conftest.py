@@ -13,6 +13,8 @@ import torch
 # no test may look for anything beyond this machine
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+# runs in this process, unless a test asks for Ray's
+os.environ["HARNESS_WORKERS"] = "0"
 
 # two threads on busy cores wait for each other at every operator
 torch.set_num_threads(1)
@@ -20,8 +22,14 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def standin_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder for stand-ins that lives as long as the session, for subprocesses too."""
-    folder = tmp_path_factory.mktemp("harness-cache")
+    """A cache folder for stand-ins that lives as long as the session, for subprocesses too.
+
+    Processes that share the tests share it: pictures are drawn once.
+    """
+    folder = tmp_path_factory.getbasetemp() / "harness-cache"
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = tmp_path_factory.getbasetemp().parent / "harness-cache"
+    folder.mkdir(exist_ok=True)
     os.environ["HARNESS_CACHE"] = str(folder)
     return folder
 

@@ -62,6 +62,6 @@ def test_versions_are_pinned():
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.split("==")[0].lower() for line in pins if "==" in line}
     for requirement in wanted:
-        name, bound = re.fullmatch(r"([\w.-]+)(>=[\d.]+)", requirement).groups()
+        name, bound = re.fullmatch(r"([\w.-]+)(?:\[\w+\])?(>=[\d.]+)", requirement).groups()
         assert bound
         assert re.sub(r"[-_.]+", "-", name).lower() in pinned, name

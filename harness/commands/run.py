@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from rich.console import Console
 from rich.markup import escape
 
+from harness import plans
 from harness.catalog import DataCatalog
 from harness.commands.tracking import Mirroring
 from harness.config import PRECISIONS, Precision, parse_overrides
 from harness.files import require_writable, write_text
-from harness.launch import launch
+from harness.forecast import show_plan
+from harness.launch import find_slots, launch
 from harness.plan import PlannedRun, choose, plan
-from harness.run import Outcome, Settings
 from harness.screen import duration, show_table
-from harness.tracking import safe
+from harness.settings import How, Outcome, Settings
+from harness.tracking import EXPERIMENT, safe
 from harness.train import require_device
 from protocols.datasets.folders import require_data_root
 from protocols.errors import ReIDError, UnknownName
@@ -50,6 +53,9 @@ class RunRequest:
     precision: str | None
     device: str
     loader_workers: int
+    experiment: str = EXPERIMENT
+    how: How = field(default_factory=How)
+    dry_run: bool = False
 
 
 def run_command(request: RunRequest, console: Console) -> int:
@@ -63,15 +69,31 @@ def run_command(request: RunRequest, console: Console) -> int:
     selected, catalog = _data(request, console)
     precision = cast(Precision | None, request.precision)
     planned = plan(chosen, selected, request.seeds, catalog, precision, request.out)
+    command = shlex.join(["harness", *sys.argv[1:]])
+    settings = Settings(
+        request.out, request.device, request.loader_workers, request.force, command=command
+    )
+    if request.dry_run:
+        slots = find_slots(request.how, planned, request.device)
+        show_plan(planned, catalog, settings, slots.workers or 1, console)
+        return 0
     require_writable(request.out)
-    settings = Settings(request.out, request.device, request.loader_workers, request.force)
-    mirror = Mirroring(request.out, request.tracking, console)
+    plans.remember(
+        request.out,
+        kind="plan",
+        command=command,
+        methods=[choice.name for choice in chosen],
+        protocol=request.protocol,
+        seeds=request.seeds,
+        runs=[one.spec.id for one in planned],
+    )
+    mirror = Mirroring(request.out, request.tracking, console, request.experiment)
 
     def finished(outcome: Outcome) -> None:
         if outcome.trained or outcome.computed:
             mirror.sync([outcome.run_id])
 
-    outcomes = launch(planned, catalog, settings, console, finished)
+    outcomes = launch(planned, catalog, settings, request.how, console, finished)
     # also what an earlier command left unsaid
     mirror.sync([one.spec.id for one in planned])
     problems = _show(planned, selected, catalog, request, console)
@@ -176,5 +198,11 @@ def _close(
     console.print(f"\n[bold red]{len(failures)} failed[/bold red]; everything else is kept:")
     for failure in failures:
         console.print(f"- {escape(failure)}", highlight=False)
-    console.print("The same command computes only what failed.", highlight=False)
+    command = shlex.join(["harness", *sys.argv[1:]])
+    console.print(
+        "The same command computes only what failed; run.log beside a run's records says more:\n"
+        f"  {escape(command)}",
+        highlight=False,
+        soft_wrap=True,
+    )
     return 1

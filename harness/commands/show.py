@@ -47,6 +47,7 @@ class MasksRequest:
     figures: bool
     as_json: bool
     tracking: str | None
+    experiment: str
 
 
 def masks_command(request: MasksRequest, console: Console, stderr: Console) -> int:
@@ -61,7 +62,7 @@ def masks_command(request: MasksRequest, console: Console, stderr: Console) -> i
     else:
         print_table(shown, console)
     if any(one.files for one in shown) and request.file is None:
-        mirroring = Mirroring(request.out, request.tracking, show.console)
+        mirroring = Mirroring(request.out, request.tracking, show.console, request.experiment)
         mirroring.sync(list(dict.fromkeys(one.run.run_id for one in shown)))
     return 1 if show.failed else 0
 

@@ -9,7 +9,7 @@ from harness.record import RunFolder
 def folder(tmp_path):
     folder = RunFolder(tmp_path, "0123456789ab")
     folder.path.mkdir()
-    folder.lock.write_text("held")
+    folder.lease.mkdir()
     return folder
 
 
@@ -29,7 +29,7 @@ def there(path):
 def test_what_is_finished_is_set_aside_whole(folder):
     leave(folder, "first", finished=True)
     folder.set_aside()
-    assert there(folder.path) == [".lock", ".replaced"]
+    assert there(folder.path) == [".lease", ".replaced"]
     assert there(folder.replaced) == ["checkpoint", "run.json", "spec.json"]
 
 
@@ -39,7 +39,7 @@ def test_an_interrupted_force_does_not_cost_what_was_finished(folder):
         folder.set_aside()
         leave(folder, "stopped", finished=False)
     folder.set_aside()
-    assert there(folder.path) == [".lock", ".replaced"]
+    assert there(folder.path) == [".lease", ".replaced"]
     assert (folder.replaced / "run.json").read_text() == "first"
 
 
@@ -56,4 +56,4 @@ def test_an_unfinished_training_is_kept_where_nothing_better_is(folder):
     folder.set_aside()
     assert there(folder.replaced) == ["checkpoint", "spec.json"]
     folder.drop_replaced()
-    assert there(folder.path) == [".lock"]
+    assert there(folder.path) == [".lease"]

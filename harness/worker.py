@@ -1,0 +1,119 @@
+"""One run in whichever process: a `Ticket` says in plain JSON all that is needed to compute it.
+
+Nothing here knows who started the process: this one, Ray, or another rank of the same run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.catalog import DataCatalog
+from harness.config import RunSpec
+from harness.part_labels import PartLabelFinder
+from harness.plan import PlannedRun
+from harness.run import run
+from harness.settings import Outcome, Report, Settings
+from methods import registry as methods
+from protocols import standin
+from protocols.errors import ReIDError
+from protocols.types import Fold, SourceImages
+
+
+class Ticket(BaseModel):
+    """A planned run and how it is to be computed, as it travels to another process.
+
+    `config` is the method's as the user gave it, with paths, which `spec` has none of; paths are
+    absolute or mean something from `folder`, the working directory of who asked.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    setting: str
+    spec: RunSpec
+    config: dict[str, Any]
+    sources: tuple[str, ...]
+    source_images: SourceImages
+    targets: tuple[str, ...]
+    data: Path
+    rendered: bool
+    settings: Settings
+    folder: Path
+    modules: tuple[str, ...]
+
+    @classmethod
+    def of(cls, planned: PlannedRun, catalog: DataCatalog, settings: Settings) -> Ticket:
+        """The ticket of a planned run."""
+        return cls(
+            setting=planned.setting,
+            spec=planned.spec,
+            config=planned.config.model_dump(mode="json"),
+            sources=planned.fold.sources,
+            source_images=planned.fold.source_images,
+            targets=planned.fold.targets,
+            data=catalog.root.absolute(),
+            rendered=catalog.kind == "stand-in",
+            settings=settings.absolute(),
+            folder=Path.cwd(),
+            modules=tuple(sys.path),
+        )
+
+    def open(self) -> tuple[PlannedRun, DataCatalog]:
+        """What the ticket was made of, in this process.
+
+        Raises ReIDError where this machine has other data or part labels, or lacks them.
+        """
+        if self.folder.is_dir():
+            os.chdir(self.folder)
+        sys.path.extend(path for path in self.modules if path not in sys.path)
+        fold = Fold(self.sources, self.source_images, self.targets)
+        out = self.settings.out
+        catalog = _catalog(self.data, out, self.sources + self.targets if self.rendered else ())
+        method = methods.load(self.spec.method)
+        config = method.Config(**self.config)
+        self._require_same_data(catalog)
+        needs = method.part_needs(config)
+        masks = _finder(catalog, out).find(fold, needs) if needs else None
+        if (masks.digest if masks else None) != self.spec.part_labels:
+            raise ReIDError(
+                f"The part labels of {fold.name} are not those that were planned with: they have "
+                "changed since, or this machine has others. Start the same command again."
+            )
+        return PlannedRun(self.spec, fold, method, config, masks, self.setting), catalog
+
+    def _require_same_data(self, catalog: DataCatalog) -> None:
+        for source, planned in self.spec.sources.items():
+            if catalog.source_fingerprint(source, self.source_images) != planned:
+                raise ReIDError(
+                    f"{source} below {catalog.root} is not what was planned with: its images have "
+                    "changed since, or this machine has others. Start the same command again."
+                )
+
+
+@cache
+def _catalog(root: Path, out: Path, rendered: tuple[str, ...]) -> DataCatalog:
+    """The data sets of a root; stand-ins that another machine rendered are rendered here too."""
+    if rendered and not root.is_dir():
+        root = standin.data_root(keys=tuple(sorted(set(rendered))))
+    return DataCatalog(root, out / ".verified")
+
+
+@cache
+def _finder(catalog: DataCatalog, out: Path) -> PartLabelFinder:
+    return PartLabelFinder(catalog, out)
+
+
+def compute(text: str, wait: bool, report: Report | None = None) -> Outcome:
+    """Compute what a ticket in JSON says; a run that can't even begin has failed."""
+    ticket = Ticket.model_validate_json(text)
+    try:
+        planned, catalog = ticket.open()
+    except ReIDError as error:
+        title = f"{ticket.spec.method} on {ticket.spec.fold_name}, seed {ticket.spec.seed}"
+        return Outcome(ticket.spec.id, title, failures=[f"{title}: {error}"])
+    return run(planned, catalog, ticket.settings, payload=text, wait=wait, report=report)

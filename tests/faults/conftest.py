@@ -1,0 +1,23 @@
+"""Modules of tests in this folder may be imported by their names, by workers too."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = str(Path(__file__).parent)
+sys.path.insert(0, HERE)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(standins, tmp_path_factory):
+    """The records of the matrix, computed by one process that nobody disturbs."""
+    from matrix import MATRIX, Started
+
+    out = tmp_path_factory.mktemp("undisturbed")
+    with Started(*MATRIX, "--out", out, "--tracking", "off", "--workers", 0) as run:
+        status, printed = run.end()
+    assert status == 0, printed
+    return out

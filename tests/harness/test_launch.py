@@ -1,0 +1,126 @@
+"""How many runs at a time, on what; a ticket says all that another process needs."""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from harness.catalog import DataCatalog
+from harness.launch import find_slots
+from harness.plan import choose, plan
+from harness.settings import How, Settings
+from harness.worker import Ticket, compute
+from protocols.errors import ReIDError
+from protocols.registry import select
+
+TINY = [SimpleNamespace(spec=SimpleNamespace(preset="tiny"))] * 8
+PAPER = [SimpleNamespace(spec=SimpleNamespace(preset="paper"))] * 8
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with so many cores and GPUs."""
+
+    def set_to(cores, gpus):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    return set_to
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "how", "planned", "device", "expected"),
+    [
+        (4, 0, How(), TINY, "auto", (4, 1, 0, 1, True)),
+        (4, 0, How(), TINY[:1], "auto", (1, 1, 0, 1, False)),
+        (1, 0, How(), TINY, "auto", (1, 1, 0, 1, False)),
+        (4, 0, How(), PAPER, "auto", (1, 4, 0, 1, False)),
+        (4, 0, How(cpus_per_run=2), PAPER, "auto", (2, 2, 0, 1, True)),
+        (4, 0, How(workers=0), TINY, "auto", (0, 1, 0, 1, False)),
+        (4, 0, How(workers=1), TINY, "auto", (1, 1, 0, 1, True)),
+        (2, 0, How(workers=6), TINY, "auto", (6, 1, 0, 1, True)),
+        (16, 2, How(), PAPER, "auto", (2, 8, 1, 1, True)),
+        (16, 2, How(gpus_per_run=0.5), PAPER, "auto", (4, 4, 0.5, 1, True)),
+        (16, 4, How(gpus_per_run=2), PAPER, "auto", (2, 8, 2, 2, True)),
+        (16, 4, How(), TINY, "cpu", (8, 1, 0, 1, True)),
+        (4, 0, How(gpus_per_run=2), TINY, "cpu", (2, 2, 0, 2, True)),
+        (16, 4, How(gpus_per_run=0), TINY, "auto", (8, 1, 0, 1, True)),
+    ],
+)
+def test_slots(machine, cores, gpus, how, planned, device, expected):
+    machine(cores, gpus)
+    slots = find_slots(how, planned, device)
+    assert (slots.workers, slots.cpus, slots.gpus, slots.processes, slots.ray) == expected
+
+
+@pytest.mark.parametrize(
+    ("how", "device", "said"),
+    [
+        (How(gpus_per_run=1), "auto", "this machine has 0 GPUs"),
+        (How(gpus_per_run=2), "auto", "--device cpu"),
+        (How(gpus_per_run=1.5), "auto", "expected a part of 1"),
+        (How(cpus_per_run=64), "auto", "this machine has 4 cores"),
+        (How(workers=0, address="auto"), "auto", "--workers 0"),
+    ],
+)
+def test_what_there_is_not_is_told(machine, how, device, said):
+    machine(4, 0)
+    with pytest.raises(ReIDError, match=said):
+        find_slots(how, TINY, device)
+
+
+def test_the_address_may_come_from_the_environment(machine, monkeypatch):
+    machine(4, 0)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    slots = find_slots(How(), TINY, "auto")
+    assert (slots.address, slots.workers, slots.ray) == ("10.0.0.1:6379", None, True)
+
+
+def _planned(standins, out, *names):
+    catalog = DataCatalog(standins, out / ".verified")
+    chosen = choose(names, "tiny", {})
+    return plan(chosen, select("MA->D"), [3], catalog, None, out), catalog
+
+
+def test_a_ticket_opens_to_what_it_was_made_of(standins, tmp_path):
+    for one in _planned(standins, tmp_path, "muva", "colour-histogram")[0]:
+        catalog = DataCatalog(standins)
+        settings = Settings(tmp_path / "runs", loader_workers=1, threads=2)
+        ticket = Ticket.of(one, catalog, settings)
+        again = Ticket.model_validate_json(ticket.model_dump_json())
+        opened, there = again.open()
+        assert opened == one
+        assert again.settings == settings.absolute()
+        assert (opened.part_masks is None) == (one.part_masks is None)
+        assert there.root == catalog.root.absolute()
+
+
+def test_a_machine_with_other_images_computes_nothing(standins, tmp_path):
+    (one,), catalog = _planned(standins, tmp_path, "colour-histogram")
+    other = one.spec.model_copy(update={"sources": {"MA": "0" * 16}})
+    ticket = Ticket.of(replace(one, spec=other), catalog, Settings(tmp_path))
+    outcome = compute(ticket.model_dump_json(), wait=True)
+    assert "is not what was planned with" in outcome.failures[0]
+    assert not list(tmp_path.glob("*/run.json"))
+
+
+def test_ray_is_not_imported_without_need(standins, tmp_path):
+    """--workers 0 is for machines that lack it, too."""
+    import subprocess
+
+    code = (
+        "import sys\n"
+        "sys.modules['ray'] = None\n"
+        "from harness.cli import main\n"
+        "sys.argv = ['harness', 'run', '--method', 'colour-histogram', '--protocol', 'MA->D,C3->D',"
+        f" '--workers', '0', '--tracking', 'off', '--out', {str(tmp_path)!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list(Path(tmp_path).glob("*/targets/D.json"))) == 2
