@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -51,7 +53,7 @@ class RunSpec(BaseModel):
     part_labels: str | None = None
     holdout: float | None = Field(default=None, gt=0, lt=1)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """First 12 hex digits of the SHA-256 of the spec's canonical JSON."""
         values = self.model_dump(mode="json")
@@ -64,10 +66,36 @@ class RunSpec(BaseModel):
         text += "".join(self.sources)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; a changed copy has an `id` of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("id", None)
+        return copied
+
     @property
     def fold_name(self) -> str:
         """The sources as a protocol names them."""
         return Fold(tuple(self.sources), self.source_images, ()).name
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A config without paths: a weights file by its hash, part labels left out.
+
+    What counts of part labels is the digest of the masks, in the spec.
+    """
+
+    config: dict[str, Any]
+    weights: tuple[str, ...]
+
+    @classmethod
+    def of(cls, method: type[Method], config: MethodConfig) -> Contents:
+        """Read the weights files that a config names."""
+        values = config.model_dump(mode="json")
+        values.update({PART_LABELS: None} if PART_LABELS in values else {})
+        files = {p.resolve(): f"sha256:{file_digest(p)}" for p in method.weights_files(config)}
+        named = {key: _content(value, files) for key, value in values.items()}
+        return cls(named, tuple(sorted(files.values())))
 
 
 def make_spec(
@@ -82,21 +110,19 @@ def make_spec(
     precision: Precision,
     part_labels: str | None = None,
     holdout: float | None = None,
+    contents: Contents | None = None,
 ) -> RunSpec:
     """The spec of one training; `fingerprints` of its source splits by data set.
 
-    A config's `part_labels`, the file that part labels are read from, is left out: what counts is
-    `part_labels` here, the digest of the masks.
+    `contents` of the config, where they are known already.
     """
-    values = config.model_dump(mode="json")
-    values.update({PART_LABELS: None} if PART_LABELS in values else {})
-    files = {p.resolve(): f"sha256:{file_digest(p)}" for p in method.weights_files(config)}
+    contents = contents or Contents.of(method, config)
     return RunSpec(
         method=name,
         method_version=method.card.version,
         preset=preset,
-        config={k: _content(v, files) for k, v in values.items()},
-        weights=tuple(sorted(files.values())),
+        config=contents.config,
+        weights=contents.weights,
         sources={source: fingerprints[source] for source in fold.sources},
         source_images=fold.source_images,
         seed=seed,

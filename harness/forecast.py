@@ -226,7 +226,7 @@ class _Past:
 
     def model_bytes(self, one: _Coming) -> int:
         """Of one trained model: as finished ones have, else as its initial weights."""
-        if one.key not in self._bytes:
+        if not self._bytes[one.key]:
             planned = one.planned
             files = planned.method.weights_files(planned.config)
             self._bytes[one.key] = [sum(path.stat().st_size for path in files)]
@@ -253,8 +253,10 @@ class _Past:
         images = sum(counts["images"] for counts in run["source_counts"].values())
         if epochs and run["history"]:
             self._training[key].append(run["seconds"] / (epoch_units(images) * epochs))
-            self._bytes[key].append((path.parent / "model.safetensors").stat().st_size)
         self.runs += 1
+        model = path.parent / "model.safetensors"
+        if model.exists():
+            self._bytes[key].append(model.stat().st_size)
         for target in sorted((path.parent / "targets").glob("*.json")):
             tested = json.loads(target.read_bytes())
             self._testing[key].append(tested["seconds"] / tested["images"])

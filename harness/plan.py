@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.catalog import DataCatalog
-from harness.config import Precision, RunSpec, make_config, make_spec
+from harness.config import Contents, Precision, RunSpec, make_config, make_spec
 from harness.holdout import hold_out
 from harness.part_labels import FoldMasks, PartLabelFinder
 from methods import registry as methods
@@ -98,6 +98,7 @@ def plan(
     planned = []
     for choice in chosen:
         needs = choice.method.part_needs(choice.config)
+        contents = Contents.of(choice.method, choice.config)
         for fold in folds:
             masks = finder.find(fold, needs) if needs else None
             digest = masks.digest if masks else None
@@ -114,6 +115,7 @@ def plan(
                     precision=precision or DEFAULT_PRECISION.get(choice.preset, "fp32"),
                     part_labels=digest,
                     holdout=holdout,
+                    contents=contents,
                 )
                 one = PlannedRun(spec, fold, choice.method, choice.config, masks, choice.setting)
                 planned.append(one)

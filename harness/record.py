@@ -167,6 +167,8 @@ class RunFolder:
     def sweep(self) -> None:
         """Remove what a killed process left half-written; only while the lock is held."""
         for left in [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:
+            if left.parent == self.lease:
+                continue  # of a process that waits for the lease
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:

@@ -83,6 +83,8 @@ def run(
             _Job(planned, catalog, settings, progress, lease, outcome, payload, report).run()
     except (Held, LeaseLost):
         outcome.busy = True
+    except Exception as error:
+        could_not_begin(outcome, error, settings)
     return outcome
 
 
@@ -370,6 +372,13 @@ def leave_failure(folder: RunFolder, outcome: Outcome, settings: Settings) -> No
     }
     with contextlib.suppress(ReIDError, OSError):  # a full disk has been told of already
         write_json(folder.failed, note)
+
+
+def could_not_begin(outcome: Outcome, error: Exception, settings: Settings) -> None:
+    """Note the failure of a run of which nothing was done: no lease, no data."""
+    folder = RunFolder(settings.out, outcome.run_id)
+    outcome.failures.append(_told(outcome.title, error, folder))
+    leave_failure(folder, outcome, settings)
 
 
 def _told(title: str, error: Exception, folder: RunFolder) -> str:

@@ -17,7 +17,7 @@ from harness.catalog import DataCatalog
 from harness.config import RunSpec
 from harness.part_labels import PartLabelFinder
 from harness.plan import PlannedRun
-from harness.run import run
+from harness.run import could_not_begin, run
 from harness.settings import Outcome, Report, Settings
 from methods import registry as methods
 from protocols import standin
@@ -113,7 +113,9 @@ def compute(text: str, wait: bool, report: Report | None = None) -> Outcome:
     ticket = Ticket.model_validate_json(text)
     try:
         planned, catalog = ticket.open()
-    except ReIDError as error:
+    except Exception as error:
         title = f"{ticket.spec.method} on {ticket.spec.fold_name}, seed {ticket.spec.seed}"
-        return Outcome(ticket.spec.id, title, failures=[f"{title}: {error}"])
+        outcome = Outcome(ticket.spec.id, title)
+        could_not_begin(outcome, error, ticket.settings)
+        return outcome
     return run(planned, catalog, ticket.settings, payload=text, wait=wait, report=report)

@@ -7,8 +7,8 @@ import signal
 
 import torch
 
-from methods.interface import Batch
-from methods.vision_only import VisionOnly
+from methods.interface import Batch, TrainBatch
+from methods.vision_only import IdentityStage, VisionOnly
 
 
 class Fails(VisionOnly):
@@ -24,3 +24,34 @@ class Dies(VisionOnly):
     def encode(self, batch: Batch) -> dict[str, torch.Tensor]:
         os.kill(os.getpid(), signal.SIGKILL)
         return {}
+
+
+class HungryStage(IdentityStage):
+    """Runs out of memory on more than `most` images."""
+
+    most = 4
+
+    def forward(self, batch: TrainBatch) -> dict[str, torch.Tensor]:
+        if len(batch) > self.most:
+            raise torch.OutOfMemoryError(f"{len(batch)} images are too many")
+        return super().forward(batch)
+
+
+class StarvingStage(HungryStage):
+    """Runs out of memory on anything."""
+
+    most = 0
+
+
+class Hungry(VisionOnly):
+    """Has memory for few images at a time."""
+
+    def stages(self) -> list:
+        return [HungryStage(self)]
+
+
+class Starving(VisionOnly):
+    """Has memory for none."""
+
+    def stages(self) -> list:
+        return [StarvingStage(self)]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 
-MATRIX = ("run", "--method", "vision-only", "--protocol", "C3->MA,C3->D,MA->D,D->MA",
+MATRIX = ("run", "--method", "vision-only", "--protocol", "C3->MA,C3->D,MA->D",
           "--set", "epochs=3")  # fmt: skip
-RUNS = 3
+RUNS, ROWS = 2, 3
 PATIENCE = 120.0
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from matrix import KILL, MATRIX, Started, epochs_begun, interruptions, results
+from matrix import KILL, MATRIX, ROWS, Started, epochs_begun, interruptions, results
 
 
 @pytest.mark.parametrize("what", ["driver", "everything", "Ctrl-C"])
@@ -54,4 +54,4 @@ def test_two_launchers_share_the_work(undisturbed, tmp_path):
     trained = [int(printed.split(" trainings and ")[0].split()[-1]) for _, printed in ended]
     assert sum(trained) == len(interruptions(undisturbed))
     tested = sum(len(json.loads(p.read_text())["metrics"]) > 0 for p in tmp_path.glob("*/*/*.json"))
-    assert tested == 4
+    assert tested == ROWS

@@ -185,6 +185,12 @@ def test_a_first_model_is_as_large_as_its_weights(planned, catalog, tmp_path):
     assert f"about {size} for 4 models" in line(shown(planned, catalog, tmp_path), "Disk")
 
 
+def test_finished_runs_whose_models_were_removed_are_no_trouble(planned, catalog, tmp_path):
+    finish(planned[0], catalog, tmp_path, seconds=0.01)
+    RunFolder(tmp_path, planned[0].spec.id).model.unlink()
+    assert "as long as 1 finished run took" in shown(planned, catalog, tmp_path)
+
+
 def test_a_long_plan_is_cut(planned, catalog, tmp_path, monkeypatch):
     monkeypatch.setattr(forecast, "SHOWN", 3)
     text = shown(planned, catalog, tmp_path)
