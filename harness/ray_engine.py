@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -91,6 +91,8 @@ def session(slots: Slots, out: Path) -> Iterator[Engine]:
         return None
 
     try:
+        if slots.address:
+            _require_room(slots, ray.nodes())
         yield engine
     finally:
         ray.shutdown()
@@ -120,6 +122,17 @@ def _start(ray: Any, slots: Slots) -> None:
         ) from error
 
 
+def _require_room(slots: Slots, nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ReIDError where no node could ever take a run: Ray waits for one without a word."""
+    there = [node["Resources"] for node in nodes if node["Alive"]]
+    if not any(r.get("CPU", 0) >= slots.cpus and r.get("GPU", 0) >= slots.gpus for r in there):
+        raise ReIDError(
+            f"No node of the Ray cluster at {slots.address} has the {slots.cpus} cores and "
+            f"{slots.gpus:g} GPUs that a run is to have. --cpus-per-run and --gpus-per-run say how "
+            "many that are."
+        )
+
+
 def _fit(
     slots: Slots,
     storage: Path,
@@ -135,17 +148,19 @@ def _fit(
             self.listener = listener
 
         def on_trial_start(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-            self.listener.began(json.loads(trial.config["trial"])["run_id"])
+            self.listener.began(_run_id(trial))
 
         def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-            self.listener.died(json.loads(trial.config["trial"])["run_id"])
+            self.listener.died(_run_id(trial))
 
         def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
+            run_id = _run_id(trial)
             if "outcome" in trial.last_result:
                 self.listener.ended(Outcome(**json.loads(trial.last_result["outcome"])))
-            else:
-                run_id = json.loads(trial.config["trial"])["run_id"]
+            elif halving:
                 self.listener.ended(Outcome(run_id, f"{run_id}, given up"))
+            else:  # the run has ended its own thread
+                self.listener.died(run_id)
 
     # as text: Tune would expand the lists in an object, and a key named grid_search
     trials = [

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from harness.config import RunSpec
 from harness.evaluate import Extractor, Features
-from harness.files import write_atomic, write_json
-from harness.lease import hold
+from harness.files import file_digest, write_atomic, write_json
+from harness.lease import Lease, hold
 from harness.progress import EVALUATION_PASS
 from methods.interface import Stage
 
@@ -36,6 +36,7 @@ class SharedStage:
 
     folder: Path
     run_id: str
+    lease: Lease
 
     @property
     def checkpoints(self) -> Path:
@@ -48,20 +49,19 @@ class SharedStage:
 
     def load(self) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
         """What the stage changed in the method's state, and its epochs; None while not trained."""
-        try:
-            history = json.loads((self.folder / "history.json").read_text(encoding="utf-8"))
-            return load_file(self.folder / "changed.safetensors"), history
-        except (OSError, ValueError, SafetensorError):
-            return None
+        found = _read(self.folder / "changed.safetensors")
+        return (found[0], found[1]["history"]) if found else None
 
     def save(
         self, before: dict[str, Tensor], after: dict[str, Tensor], history: list[dict[str, Any]]
     ) -> None:
-        """Keep what differs between two states of a method (on the CPU), and the epochs."""
+        """Keep what differs between two states of a method (on the CPU), and the epochs.
+
+        Raises LeaseLost if another process has taken the stage over.
+        """
         changed = {k: v for k, v in after.items() if not torch.equal(v, before[k])}
-        path = self.folder / "changed.safetensors"
-        write_atomic(path, lambda temporary: save_file(changed, temporary))
-        write_json(self.folder / "history.json", history)
+        self.lease.check()
+        _write(self.folder / "changed.safetensors", changed, history=history)
         for left in self.folder.glob("checkpoint-*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -88,8 +88,8 @@ class StageStore:
         # the order of the sources orders the labels
         values |= {"stage": stages[index].name, "order": list(self.spec.sources)}
         folder = self.out / FOLDER / f"{stages[index].name}-{_digest(values)}"
-        with hold(folder / ".lease"):
-            yield SharedStage(folder, self.spec.id)
+        with hold(folder / ".lease") as lease:
+            yield SharedStage(folder, self.spec.id, lease)
 
 
 class SharedFeatures:
@@ -115,12 +115,11 @@ class SharedFeatures:
         name = _digest({**self.values, "paths": list(paths)})
         file = self.folder / f"{name}.safetensors"
         with hold(self.folder / f"{name}.lease"):
-            try:
-                features = load_file(file)
+            if found := _read(file):
                 self.extractor.progress.advance(len(paths) * EVALUATION_PASS, doing)
-            except (OSError, SafetensorError):
-                features = self.extractor(paths, doing)
-                write_atomic(file, lambda temporary: save_file(features, temporary))
+                return found[0]
+            features = self.extractor(paths, doing)
+            _write(file, features)
         return features
 
 
@@ -132,6 +131,22 @@ def shared_features(extractor: Extractor, out: Path, spec: RunSpec, fingerprint:
     if extractor.method.same_for_all_sources and not extractor.method.stages():
         return SharedFeatures(extractor, out, spec, fingerprint)
     return extractor
+
+
+def _write(path: Path, tensors: dict[str, Tensor], **known: Any) -> None:
+    """Tensors, and beside them, written last, their digest and what else is `known` as JSON."""
+    write_atomic(path, lambda temporary: save_file(tensors, temporary))
+    write_json(path.with_suffix(".json"), {"sha256": file_digest(path), **known})
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What `_write` has left; None where nothing is or where it is damaged."""
+    try:
+        known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        whole = file_digest(path) == known["sha256"]
+        return (load_file(path), known) if whole else None
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError):
+        return None
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """Ends what a driver has started when the driver is gone, however it went.
 
 A driver that is killed can tidy nothing up; Ray's processes then take a minute to notice. This is a
-small process beside it that keeps a list of the driver's descendants, waits for the other end of
-its standard input to close, and then kills those that are left.
+small process beside it that keeps a list of what the driver starts from then on, waits for the
+other end of its standard input to close, and then kills what is left of it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         driver = psutil.Process(int(sys.argv[1]))
         while not select.select([sys.stdin], [], [], LOOK)[0]:
-            known |= _below([driver])
+            known |= _begun(driver)
     said = sys.stdin.buffer.read()
     deadline = time.monotonic() + (TIDY if said == BYE else 0)
     while (left := _alive(known)) and time.monotonic() < deadline:
@@ -59,7 +59,17 @@ def main() -> None:
             process.kill()
 
 
-def _below(processes: list[psutil.Process] | set[psutil.Process]) -> set[psutil.Process]:
+def _begun(driver: psutil.Process) -> set[psutil.Process]:
+    """What the driver has started after this process, and all below it."""
+    with contextlib.suppress(psutil.Error):
+        # looked up anew, so that a clock that was set changes both alike
+        mine = psutil.Process().create_time()
+        begun = {one for one in driver.children() if one.create_time() >= mine}
+        return {one for one in begun if one.pid != os.getpid()} | _below(begun)
+    return set()
+
+
+def _below(processes: set[psutil.Process]) -> set[psutil.Process]:
     found: set[psutil.Process] = set()
     for process in processes:
         with contextlib.suppress(psutil.Error):

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from harness.catalog import DataCatalog
-from harness.config import RunSpec
+from harness.config import Contents, RunSpec
 from harness.part_labels import PartLabelFinder
 from harness.plan import PlannedRun
 from harness.run import could_not_begin, run
@@ -66,7 +66,8 @@ class Ticket(BaseModel):
     def open(self) -> tuple[PlannedRun, DataCatalog]:
         """What the ticket was made of, in this process.
 
-        Raises ReIDError where this machine has other data or part labels, or lacks them.
+        Raises ReIDError where this machine has other data, part labels, weights or another version
+        of the method, or lacks them.
         """
         if self.folder.is_dir():
             os.chdir(self.folder)
@@ -77,6 +78,13 @@ class Ticket(BaseModel):
         method = methods.load(self.spec.method)
         config = method.Config(**self.config)
         self._require_same_data(catalog)
+        planned = Contents(self.spec.config, self.spec.weights), self.spec.method_version
+        if (Contents.of(method, config), method.card.version) != planned:
+            raise ReIDError(
+                f"The weights that {self.spec.method} starts from, or its version, are not those "
+                "that were planned with: they have changed since, or this machine has others. "
+                "Start the same command again."
+            )
         needs = method.part_needs(config)
         masks = _finder(catalog, out).find(fold, needs) if needs else None
         if (masks.digest if masks else None) != self.spec.part_labels:

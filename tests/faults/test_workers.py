@@ -2,41 +2,30 @@
 
 import os
 
-from matrix import KILL, MATRIX, RUNS, Started, interruptions, results, worker_of
+from matrix import KILL, MATRIX, Started, interruptions, results, worker_of
 
 from harness.record import RunFolder
 
 
-def test_two_workers_one_killed_and_one_run_that_always_fails(undisturbed, tmp_path):
-    """The matrix and a method that can't train; the first worker dies in its second epoch."""
-    methods = ("--method", "vision-only,faulty:Fails")
+def test_one_worker_is_killed_one_run_always_fails_and_one_kills_its_process(undisturbed, tmp_path):
+    """The first worker dies in its second epoch; the others finish beside two hopeless runs."""
+    methods = ("--method", "vision-only,faulty:Bad")
     with Started(*MATRIX, *methods, "--workers", 2, "--out", tmp_path, "--tracking", "off") as run:
         first = run.until(tmp_path, "*/checkpoint/epoch-00001").parents[1]
         os.kill(worker_of(first), KILL)
         status, printed = run.end()
         run.require_no_orphans()
     assert status == 1, printed
-    assert results(tmp_path) == results(undisturbed)
-    assert interruptions(tmp_path) == {
+    good = {k: v for k, v in results(tmp_path).items() if k.split("/")[0] in results(undisturbed)}
+    assert good == results(undisturbed)
+    assert {run_id: interruptions(tmp_path)[run_id] for run_id in interruptions(undisturbed)} == {
         run_id: int(run_id == first.name) for run_id in interruptions(undisturbed)
     }
-    failed = sorted(tmp_path.glob("*/failed.json"))
-    assert len(failed) == RUNS
-    assert f"{RUNS} failed" in printed
-    for path in failed:
-        assert "no stage of this method can be made" in printed
-        log = RunFolder(tmp_path, path.parent.name).log
-        assert str(log) in printed.replace("\n", "")
-        assert "Traceback" in log.read_text()
+    assert "2 failed" in printed
+    assert "faulty:Bad on C3, seed 0: RuntimeError: no stage of this method can be made" in printed
+    assert "faulty:Bad on MA, seed 0: its process died" in printed
+    failed = [RunFolder(tmp_path, path.parent.name) for path in tmp_path.glob("*/failed.json")]
+    assert len(failed) == 2
+    assert all(str(folder.log) in printed.replace("\n", "") for folder in failed)
+    assert sum("Traceback" in folder.log.read_text() for folder in failed) == 1
     assert "harness run --method vision-only" in printed
-
-
-def test_a_run_whose_process_dies_each_time_is_named_and_the_others_finish(undisturbed, tmp_path):
-    arguments = ("run", "--protocol", "MA->D", "--set", "epochs=1", "--workers", 1)
-    out = ("--out", tmp_path, "--tracking", "off")
-    with Started(*arguments, "--method", "faulty:Dies,vision-only", *out) as run:
-        status, printed = run.end()
-        run.require_no_orphans()
-    assert status == 1
-    assert "its process died" in printed and "faulty:Dies on MA" in printed
-    assert len(list(tmp_path.glob("*/targets/D.json"))) == 1

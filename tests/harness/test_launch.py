@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from harness.catalog import DataCatalog
-from harness.launch import find_slots
+from harness.launch import Slots, find_slots
 from harness.plan import choose, plan
+from harness.ray_engine import _require_room
+from harness.record import RunFolder
 from harness.settings import How, Settings
 from harness.worker import Ticket, compute
 from protocols.errors import ReIDError
@@ -107,6 +109,40 @@ def test_a_machine_with_other_images_computes_nothing(standins, tmp_path):
     outcome = compute(ticket.model_dump_json(), wait=True)
     assert "is not what was planned with" in outcome.failures[0]
     assert not list(tmp_path.glob("*/run.json"))
+
+
+@pytest.mark.parametrize("change", [{"weights": ("sha256:0",)}, {"method_version": "0"}])
+def test_a_machine_with_other_weights_or_code_computes_nothing(standins, tmp_path, change):
+    (one,), catalog = _planned(standins, tmp_path, "colour-histogram")
+    other = replace(one, spec=one.spec.model_copy(update=change))
+    ticket = Ticket.of(other, catalog, Settings(tmp_path))
+    outcome = compute(ticket.model_dump_json(), wait=True)
+    assert "planned with" in outcome.failures[0]
+    assert RunFolder(tmp_path, other.spec.id).failed.exists()
+
+
+def test_a_run_that_can_not_begin_fails_alone_and_in_words(standins, tmp_path, monkeypatch):
+    (one,), catalog = _planned(standins, tmp_path, "colour-histogram")
+    ticket = Ticket.of(one, catalog, Settings(tmp_path))
+    odd = ticket.model_copy(update={"config": {"bins": "no number"}})
+    (failure,) = compute(odd.model_dump_json(), wait=True).failures
+    assert "ValidationError" in failure and "planned with" not in failure
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("harness.lease._link", full)
+    (failure,) = compute(ticket.model_dump_json(), wait=True).failures
+    assert "No space left" in failure
+
+
+def test_a_run_that_no_node_of_a_cluster_could_take_is_refused():
+    slots = Slots(None, 4, 1.0, address="head:6379")
+    small, gone = {"CPU": 8.0}, {"CPU": 8.0, "GPU": 1.0}
+    nodes = [{"Alive": True, "Resources": small}, {"Alive": False, "Resources": gone}]
+    with pytest.raises(ReIDError, match="4 cores and 1 GPUs"):
+        _require_room(slots, nodes)
+    _require_room(slots, [{"Alive": True, "Resources": gone}])
 
 
 def test_ray_is_not_imported_without_need(standins, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 
 from harness import lease
 from harness.lease import Held, Holder, LeaseLost, hold
+from harness.record import RunFolder
 from protocols.errors import ReIDError
 
 HOLD = """
@@ -174,3 +175,24 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises((ReIDError, OSError), match="file"), hold(tmp_path / "file" / "lease"):
         pass
+
+
+def test_a_holder_that_tidies_up_leaves_those_who_wait_alone(tmp_path):
+    """Each has a file of its own in the folder of the lease, to make it theirs with."""
+    run, told = RunFolder(tmp_path, "run"), threading.Event()
+    failed = []
+
+    def wait():
+        try:
+            with hold(run.lease, lambda holder: told.set()):
+                pass
+        except OSError as error:
+            failed.append(error)
+
+    with hold(run.lease):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert told.wait(10)
+        run.sweep()
+    waiting.join(10)
+    assert not waiting.is_alive() and not failed

@@ -1,14 +1,16 @@
 """Stages and features that runs have in common are computed once, and change no number."""
 
 import json
+import os
 
 import pytest
 import torch
 
 from harness.config import make_config
+from harness.lease import LeaseLost, hold
 from harness.progress import Progress
 from harness.record import RunFolder
-from harness.shared import FOLDER, StageStore
+from harness.shared import FOLDER, SharedStage, StageStore
 from harness.testing import build, make_images
 from harness.train import cpu_state, make_accelerator, train
 from methods.muva.method import Muva
@@ -119,6 +121,27 @@ def test_a_damaged_shared_stage_is_trained_again(harness, tmp_path):
     status, printed = harness(*other, "--out", tmp_path)
     assert status == 0, printed
     assert file.read_bytes() == whole
+
+
+def test_one_bit_is_enough_to_have_it_computed_again(tmp_path):
+    with hold(tmp_path / "lease") as lease:
+        stage = SharedStage(tmp_path, "run", lease)
+        before, after = {"weight": torch.zeros(4)}, {"weight": torch.ones(4)}
+        stage.save(before, after, [{"epoch": 1}])
+        changed, history = stage.load()
+        assert torch.equal(changed["weight"], after["weight"]) and history == [{"epoch": 1}]
+        file = tmp_path / "changed.safetensors"
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+        os.utime(file, (1, 1))  # a file of one size and time is read once a process
+        assert stage.load() is None
+
+
+def test_who_has_lost_a_shared_stage_leaves_it_to_who_took_over(tmp_path):
+    with hold(tmp_path / "lease") as lease:
+        stage = SharedStage(tmp_path, "run", lease)
+        (tmp_path / "lease" / "000002").touch()
+        with pytest.raises(LeaseLost):
+            stage.save({}, {}, [])
 
 
 def _spec(config):
