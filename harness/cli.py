@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +26,7 @@ show_app = typer.Typer(help="Look at what a trained model does.", no_args_is_hel
 app.add_typer(show_app, name="show")
 console = Console()
 stderr = Console(stderr=True)
-INTERRUPTED = 130
+STOPPED = (130, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 
 OutOption = Annotated[Path, typer.Option(help="Where records are written.")]
 DataOption = Annotated[
@@ -57,11 +59,17 @@ RunsAtOnceOption = Annotated[
 GpusOption = Annotated[
     float | None,
     typer.Option(
-        min=0, help="GPUs of a run: 0.5 lets two share one, 2 trains one run on two. Default: 1."
+        min=0,
+        max=1024,
+        help="GPUs of a run: 0.5 lets two share one, 2 trains one run on two. Default: 1, or 0 "
+        "where there is none.",
     ),
 ]
 CpusOption = Annotated[
-    int | None, typer.Option(min=1, help="Cores of a run. Default: 1 for tiny models.")
+    int | None,
+    typer.Option(
+        min=1, help="Cores of a run. Default: 1 for tiny models, else an equal share of all."
+    ),
 ]
 AddressOption = Annotated[
     str | None,
@@ -140,17 +148,21 @@ def sweep(
         ),
     ],
     method: Annotated[
-        str | None, typer.Option(help="As of run; default: the one method that has the keys.")
+        str | None, typer.Option(help="As for run; default: the one method that has the keys.")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="As of run.")] = "ablation",
+    protocol: Annotated[str, typer.Option(help="As for run.")] = "ablation",
     search: Annotated[
         str,
-        typer.Option(help="grid: every setting, tested on the targets. random or optuna choose."),
+        typer.Option(
+            help="grid: every setting, tested on the targets; random or optuna: a search."
+        ),
     ] = "grid",
     trials: Annotated[
         int | None, typer.Option(min=1, help="Settings a search tries. Default: 20.")
     ] = None,
-    search_seed: Annotated[int | None, typer.Option(min=0, help="Of a search. Default: 0.")] = None,
+    search_seed: Annotated[
+        int | None, typer.Option(min=0, help="Decides what a search draws. Default: 0.")
+    ] = None,
     holdout: Annotated[
         float | None,
         typer.Option(help="Share of source identities a search measures on. Default: 0.2."),
@@ -160,10 +172,11 @@ def sweep(
         typer.Option(help="source-mAP (default) or source-rank1, of the held-out identities."),
     ] = None,
     asha: Annotated[
-        bool, typer.Option("--asha", help="Give up what falls behind, epoch by epoch.")
+        bool, typer.Option("--asha", help="Of a search, give up runs that fall behind the others.")
     ] = False,
     grace: Annotated[
-        int | None, typer.Option(min=1, help="Epochs before --asha gives up. Default: 3.")
+        int | None,
+        typer.Option(min=1, help="Epochs of a run before --asha may give it up. Default: 3."),
     ] = None,
     data: DataOption = None,
     preset: PresetOption = None,
@@ -365,14 +378,16 @@ def sync(
 @app.command()
 def ui(
     out: OutOption = Path("runs"),
-    tracking: TrackingOption = None,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    tracking: Annotated[
+        str | None, typer.Option(help="MLflow tracking URI; default: SQLite below --out.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 5000,
 ) -> None:
     """Open MLflow on the records, on 127.0.0.1."""
     from harness.tracking import default_uri
     from harness.tracking import ui as serve
 
-    raise typer.Exit(serve(out, tracking or default_uri(out), port))
+    raise typer.Exit(serve(out, default_uri(out) if tracking is None else tracking, port))
 
 
 @show_app.command("masks")
@@ -435,7 +450,7 @@ def _comma_list(text: str) -> tuple[str, ...]:
 
 def _seeds(text: str) -> tuple[int, ...]:
     try:
-        seeds = tuple(int(part) for part in _comma_list(text))
+        seeds = tuple(dict.fromkeys(int(part) for part in _comma_list(text)))
     except ValueError:
         seeds = ()
     if not seeds or min(seeds) < 0:
@@ -443,8 +458,17 @@ def _seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
+def _end(number: int, frame: object) -> None:
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Entry point of the `harness` command: 1 for the user's to mend, 130 for Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        # as Ctrl-C does: leases, sessions, temporary folders and the terminal are put in order
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+                signal.signal(number, _end)
     try:
         app()
     except ReIDError as error:
@@ -452,7 +476,7 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as stopped:
         # typer turns Ctrl-C into this status before it gets here
-        if stopped.code == INTERRUPTED:
+        if stopped.code in STOPPED:
             again = "The same command goes on from the last finished epoch (leave --force out)."
             stderr.print(
                 f"Stopped. {again}" if sys.argv[1:2] in (["run"], ["sweep"]) else "Stopped."

@@ -26,7 +26,7 @@ from harness.pending import is_finished, missing_targets, work
 from harness.plan import PlannedRun
 from harness.progress import EVALUATION_PASS, duration
 from harness.record import RunFolder
-from harness.screen import unbroken
+from harness.screen import many, unbroken
 from harness.settings import Settings
 from harness.train import epoch_units
 from methods import registry as methods
@@ -88,7 +88,7 @@ class _Coming:
 def _look(planned: PlannedRun, catalog: DataCatalog, settings: Settings) -> _Coming:
     out, force, wanted = settings.out, settings.force, planned.fold.targets
     folder = RunFolder(out, planned.spec.id)
-    if not force and is_finished(planned, catalog, out):
+    if not force and is_finished(planned, catalog, out, settings.early_stopping):
         given_up = not folder.run.exists()
         return _Coming(planned, "done", "given up by a search" if given_up else "done", 0, 0, 0)
     left = wanted if force else missing_targets(planned, catalog, out)
@@ -101,7 +101,7 @@ def _look(planned: PlannedRun, catalog: DataCatalog, settings: Settings) -> _Com
     elif force and folder.run.exists():
         state = "done, to do again"
     elif folder.run.exists():
-        kind, state = "to test", f"{len(left)} of {_many(len(wanted), 'target')} left"
+        kind, state = "to test", f"{len(left)} of {many(len(wanted), 'target')} left"
     elif not force and (history := _history(folder)):
         kind, state = "resumes", f"resumes after {history[-1]['stage']} {history[-1]['epoch']}"
         spent = sum(float(entry["seconds"]) for entry in history)
@@ -148,11 +148,13 @@ def _totals(coming: Sequence[_Coming], out: Path, slots: int) -> Iterable[str]:
     said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     left = [one for one in coming if one.kind != "done"]
     trainings, tests = sum(one.training > 0 for one in left), sum(one.targets for one in left)
-    yield (
-        f"{_many(len(coming), 'run')}: {said}. {_many(trainings, 'training')} and "
-        f"{_many(tests, 'test')} to compute, {slots} at a time."
-    )
-    if left:
+    if not left:
+        yield f"{many(len(coming), 'run')}: {said}. Nothing is left to compute."
+    else:
+        yield (
+            f"{many(len(coming), 'run')}: {said}. {many(trainings, 'training')} and "
+            f"{many(tests, 'test')} to compute, {slots} at a time."
+        )
         past = _Past(out, {one.key: one.planned for one in coming})
         yield _time(left, past, slots)
         yield _disk(left, past, slots)
@@ -172,7 +174,7 @@ def _time(left: Sequence[_Coming], past: _Past, slots: int) -> str:
             "(it may be wrong by a factor of ten)."
         )
     others = ", some of them of other methods" if _OTHERS in sources else ""
-    return f"Time: about {about}, as long as {_many(past.runs, 'finished run')} took{others}."
+    return f"Time: about {about}, judging by {many(past.runs, 'finished run')}{others}."
 
 
 def _makespan(seconds: Sequence[float], slots: int) -> float:
@@ -194,7 +196,7 @@ def _disk(left: Sequence[_Coming], past: _Past, slots: int) -> str:
     free = shutil.disk_usage(folder).free
     short = " THAT IS NOT ENOUGH." if free < models + checkpoints else ""
     return (
-        f"Disk: about {decimal(models)} for {_many(len(sizes), 'model')}, and up to "
+        f"Disk: about {decimal(models)} for {many(len(sizes), 'model')}, and up to "
         f"{decimal(checkpoints)} of checkpoints meanwhile; {decimal(free)} are free.{short}"
     )
 
@@ -240,7 +242,7 @@ class _Past:
         ]
         if others:
             return statistics.median(others), _OTHERS
-        return GUESS[key[1]], _GUESSED
+        return GUESS.get(key[1], GUESS["paper"]), _GUESSED
 
     def _read(self, path: Path) -> None:
         run = json.loads(path.read_bytes())
@@ -267,7 +269,3 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("" if count == 1 else "s")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import os
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -25,7 +26,7 @@ from harness.plan import PlannedRun
 from harness.record import RunFolder
 from harness.run import leave_failure, run
 from harness.screen import Screen
-from harness.settings import How, Outcome, Settings
+from harness.settings import How, Outcome, Settings, Slots
 from harness.stopping import Halving, group, read_curve
 from harness.watchdog import watched
 from harness.worker import Ticket
@@ -34,21 +35,9 @@ from protocols.errors import ReIDError
 REFRESH = 1.0
 """Seconds between two looks at what the workers write."""
 ROUNDS = 3
-"""In so many rounds runs that Ray did not come to are begun, before they have failed."""
+"""So many rounds in which nothing ends are begun, before what is left has failed."""
 
 Finished = Callable[[Outcome], None]
-
-
-@dataclass(frozen=True)
-class Slots:
-    """`workers` runs at a time (None: as many as a cluster takes), each on `cpus` and `gpus`."""
-
-    workers: int | None
-    cpus: int
-    gpus: float
-    processes: int = 1
-    address: str | None = None
-    ray: bool = False
 
 
 def find_slots(
@@ -60,7 +49,8 @@ def find_slots(
     """
     import torch
 
-    address = how.address or os.environ.get("RAY_ADDRESS")
+    # asked for in so many words, this process it is
+    address = how.address or (os.environ.get("RAY_ADDRESS") if how.workers != 0 else None)
     if address and how.workers == 0:
         raise ReIDError(
             "--workers 0 computes in this process and --address on a cluster: take one."
@@ -79,17 +69,25 @@ def find_slots(
     if gpus > here and not address:
         instead = " With --device cpu, as many processes train on the CPU." if gpus >= 2 else ""
         raise ReIDError(f"--gpus-per-run {gpus:g}: this machine has {here} GPUs.{instead}")
+    room = cores
+    if gpus:
+        room = math.floor(1 / gpus + 1e-9) * here if gpus < 1 else here // int(gpus)
+    if gpus and not address and (how.workers or 0) > room:
+        raise ReIDError(
+            f"--workers {how.workers} with --gpus-per-run {gpus:g}: this machine has {here} GPUs, "
+            f"room for {room} at a time. A smaller part of a GPU lets more of them share one."
+        )
     per_process = how.cpus_per_run
     if per_process is None:
         small = all(one.spec.preset == "tiny" for one in planned)
-        at_once = math.floor(here / gpus) if gpus else 1
+        at_once = how.workers or (room if gpus else 1)
         per_process = 1 if small else max(1, cores // max(at_once, 1) // processes)
     cpus = per_process * processes
     if address:
         return Slots(how.workers, cpus, gpus, processes, address, ray=True)
     if cpus > cores and how.workers is None and how.cpus_per_run:
         raise ReIDError(f"--cpus-per-run {how.cpus_per_run}: this machine has {cores} cores.")
-    fit = min(max(1, cores // cpus), math.floor(here / gpus + 1e-9) if gpus else cores)
+    fit = min(max(1, cores // cpus), room)
     workers = fit if how.workers is None else how.workers
     # asked for by number, Ray does it even where it is one
     several = workers > 1 and len(planned) > 1
@@ -125,6 +123,7 @@ def launch(
     slots = find_slots(how, pending, settings.device, settings.early_stopping is not None)
     settings = replace(
         settings,
+        session=uuid.uuid4().hex,
         threads=max(1, slots.cpus // slots.processes),
         processes=slots.processes,
         device=settings.device if slots.gpus else "cpu",
@@ -169,9 +168,13 @@ class _Launch:
         tried = dict.fromkeys(left, 0)
         wait = False
         while left:
+            for run_id in left:
+                self.outcomes.pop(run_id, None)  # busy, the round before
+            before = len(self.outcomes)
             compute(list(left.values()), wait)
+            stuck = len(self.outcomes) == before
             for run_id, one in list(left.items()):
-                tried[run_id] += run_id not in self.outcomes
+                tried[run_id] += stuck and run_id not in self.outcomes
                 if run_id in self.dead or tried[run_id] == ROUNDS:
                     self.note(self.lost(one))
                 if run_id in self.outcomes and not self.outcomes[run_id].busy:

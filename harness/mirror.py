@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     # harness.record brings torch; whoever finds nothing new must not pay for it
     from harness.record import RunFolder, RunRecord, TargetRecord
 
-MIRROR_VERSION = 1
+MIRROR_VERSION = 2
 """Goes up when this file shows records differently; the next sync then shows all of them anew."""
 
 KEY = "harness.key"
@@ -166,8 +166,10 @@ def look(out: Path, run_id: str) -> Found | None:
     return Found(run_id, {key: digest.hexdigest()[:16] for key, digest in shown.items()})
 
 
-def read(out: Path, found: Found) -> Training:
+def read(out: Path, found: Found, setting: str = "") -> Training:
     """The records as mirrors. A damaged target is named in `problems` and left out.
+
+    `setting` is what a sweep has set for the training, in words.
 
     Raises ReIDError if the training's record is damaged.
     """
@@ -198,7 +200,7 @@ def read(out: Path, found: Found) -> Training:
         if target is not None:
             files = (folder.target(name), folder.queries(name))
             children.append(_target(key, digest, run, target, files))
-    parent = _training(found.run_id, found.digests[found.run_id], run, folder)
+    parent = _training(found.run_id, found.digests[found.run_id], run, folder, setting)
     if found.plan:
         parent.tags[PLAN] = found.plan
     common = {RUN_ID: found.run_id, TRAINING: parent.digest}
@@ -207,12 +209,15 @@ def read(out: Path, found: Found) -> Training:
     return Training(parent, tuple(children), tuple(problems), tuple(figures), found.plan)
 
 
-def _training(key: str, digest: str, run: RunRecord, folder: RunFolder) -> Mirror:
+def _training(
+    key: str, digest: str, run: RunRecord, folder: RunFolder, setting: str = ""
+) -> Mirror:
     spec, end = run.spec, milliseconds(run.finished_at)
     metrics = [m for entry in run.history for m in _epoch(entry, end)]
     totals = {"train_seconds": run.seconds, "parameters": run.parameters.get("all", 0),
               "parameters_trainable": run.parameters.get("trainable", 0)}  # fmt: skip
     metrics += [Metric(name, float(value), end) for name, value in totals.items()]
+    metrics += _validation(run, end)
     metrics += _system(folder.system, end)
     first = next(iter(run.history), {})
     started = 1000 * (first.get("finished_at", end / 1000) - first.get("seconds", run.seconds))
@@ -223,12 +228,14 @@ def _training(key: str, digest: str, run: RunRecord, folder: RunFolder) -> Mirro
         "source_images": spec.source_images,
         "fingerprints": ", ".join(f"{source} {mark}" for source, mark in spec.sources.items()),
         "interruptions": str(run.interruptions),
+        "setting": setting,
+        "holdout": "" if spec.holdout is None else f"{spec.holdout:g}",
     }
     notes = [f"{source}: {note}" for source, said in run.source_notes.items() for note in said]
     return Mirror(
         key=key,
         digest=digest,
-        name=f"{spec.method} {spec.fold_name} seed {spec.seed}",
+        name=" ".join([spec.method, spec.fold_name, "seed", str(spec.seed), setting]).rstrip(),
         start=min(int(started), end),
         end=end,
         tags=whole(tags | _said(run.environment, notes)),
@@ -274,6 +281,23 @@ def _epoch(entry: Mapping[str, Any], end: int) -> list[Metric]:
     return [
         Metric(name_of(f"{entry['stage']}/{name}"), float(value), at, entry["epoch"])
         for name, value in values.items()
+    ]
+
+
+def _validation(run: RunRecord, end: int) -> list[Metric]:
+    """How well held-out source identities are found: after epochs, each a step, and in the end."""
+    found = [
+        (entry["validation"], int(1000 * entry.get("finished_at", end / 1000)), entry["epoch"])
+        for entry in run.history
+        if "validation" in entry
+    ]
+    if run.validation is not None:
+        last = run.history[-1]["epoch"] if run.history else 0
+        found.append((run.validation, end, last))
+    return [
+        Metric(f"held-out/{name}", float(values[name]), at, epoch)
+        for values, at, epoch in found
+        for name in ("mAP", "rank1")
     ]
 
 

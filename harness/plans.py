@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -28,6 +28,7 @@ FOLDER = ".plans"
 class PlanRecord:
     """One plan. `runs` are ids of runs in the order of the plan; `created_at` is ISO 8601.
 
+    `settings` says of runs of a sweep, by their ids, what was set for them, in words.
     A plain dataclass, for that is what a sync with nothing new to show can afford to import.
     """
 
@@ -40,6 +41,7 @@ class PlanRecord:
     runs: tuple[str, ...]
     created_at: str
     plan_version: int = PLAN_VERSION
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -61,6 +63,7 @@ def remember(
     protocol: str,
     seeds: Sequence[int],
     search: str = "",
+    settings: Mapping[str, str] | None = None,
 ) -> PlanRecord:
     """Keep a plan below `out`, unless it is there already; returns the one that is there.
 
@@ -79,13 +82,18 @@ def remember(
         seeds=tuple(seeds),
         runs=unique,
         created_at=datetime.now(UTC).isoformat(),
+        settings=dict(settings or {}),
     )
     if path.exists():
         # one that is damaged is written again
         with contextlib.suppress(ReIDError):
             before = read(path)
-            record = replace(before, runs=tuple(dict.fromkeys((*before.runs, *unique))))
-            if not set(unique) - set(before.runs):
+            record = replace(
+                before,
+                runs=tuple(dict.fromkeys((*before.runs, *unique))),
+                settings={**before.settings, **record.settings},
+            )
+            if record == before:
                 return before
     write_json(path, asdict(record))
     return record
@@ -139,7 +147,7 @@ def owners(plans: Iterable[PlanRecord]) -> dict[str, str]:
 def _wrong(value: dict[str, Any], name: str) -> str:
     """What keeps `value` from being a plan called `name`, in words; empty if nothing does."""
     names = {field.name for field in fields(PlanRecord)}
-    if value.keys() != names:
+    if value.keys() | {"settings"} != names:
         return f"it should have {', '.join(sorted(names))}"
     if value["id"] != name:
         return f"it calls itself {value['id']!r}"
@@ -149,6 +157,9 @@ def _wrong(value: dict[str, Any], name: str) -> str:
     for key, kind in (("methods", str), ("runs", str), ("seeds", int)):
         if not isinstance(value[key], list) or not all(isinstance(v, kind) for v in value[key]):
             return f"{key} is no list of {kind.__name__}"
+    settings = value.get("settings", {})
+    if not isinstance(settings, dict) or not all(isinstance(v, str) for v in settings.values()):
+        return "settings is no dict of str"
     if value["kind"] not in get_args(Kind):
         return f"kind is {value['kind']!r}"
     try:

@@ -1,30 +1,29 @@
-"""Runs as trials of Ray Tune, on this machine or on a cluster. The only file that imports ray.
+"""Ray Tune as an engine: the process that holds the session is started here and talked to.
 
-Ray is disposable here: it hands out tickets and brings back outcomes. What a run is, whether it is
-done and where it goes on is in its folder; no state of Ray's or Tune's is ever read again.
+Ray is disposable here. What a run is, whether it is done and where it goes on is in its folder; no
+state of Ray's or Tune's is ever read again, and a session that ends before its time is begun anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import IO, Any
 
-from harness.settings import Outcome
-from harness.stopping import Curve, Halving
+import psutil
+
+from harness.settings import Outcome, Slots
+from harness.stopping import Halving
 from protocols.errors import ReIDError
-
-if TYPE_CHECKING:
-    from harness.launch import Slots
 
 LOCAL = {
     # every socket on 127.0.0.1
@@ -34,237 +33,144 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Ctrl-C is ours
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # its state is never read, so it need not be written
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-OBJECT_STORE = 80 * 2**20
-"""Bytes; only tickets and outcomes travel, and Ray would take 30 % of the memory."""
-RETRIES = 2
-"""A trial whose worker died is begun again so often, on another worker."""
+COMMAND = (sys.executable, "-c", "from harness.ray_trials import main; main()")
+PATIENCE = 15.0
+"""Seconds for a session to end by itself."""
 
 
 @dataclass
 class Listener:
-    """Who is told of a trial that begins, of one whose workers all died, and of each outcome."""
+    """Who is told of a run that begins, of one whose workers all died, and of each outcome."""
 
     began: Callable[[str], object]
     died: Callable[[str], object]
     ended: Callable[[Outcome], object]
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles all it is given, to be restored by calls that are never made
-        return {}
-
 
 Engine = Callable[[Mapping[str, str], bool, Listener, Halving | None], str | None]
 """Computes tickets (run id -> JSON), waits for those computed elsewhere or does not, and returns
-what Ray had to say where it did not come to an end. `Halving` gives up what falls behind."""
+what there is to say where Ray did not come to an end. `Halving` gives up what falls behind."""
 
 
 @contextmanager
 def session(slots: Slots, out: Path) -> Iterator[Engine]:
-    """One Ray session: of this machine, ended with the block, or a cluster's that goes on."""
-    os.environ.update(QUIET if slots.address else QUIET | LOCAL)
-    try:
-        import ray
-    except ImportError as error:
-        raise ReIDError(
-            f"Ray can't be imported ({error}). pip install 'ray[tune]', or --workers 0 to compute "
-            "in this process."
-        ) from error
-    logging.getLogger("ray").setLevel(logging.CRITICAL + 1)
-    _start(ray, slots)
+    """One Ray session: of this machine, ended with the block, or a cluster's that goes on.
+
+    Raises ReIDError, when it is first used, if there can be none.
+    """
     shared = out.absolute() / ".tune" if slots.address else Path(tempfile.gettempdir())
     shared.mkdir(parents=True, exist_ok=True)
     storage = Path(tempfile.mkdtemp(dir=shared, prefix="harness-tune-"))
-
-    def engine(
-        tickets: Mapping[str, str], wait: bool, listener: Listener, halving: Halving | None = None
-    ) -> str | None:
-        try:
-            _fit(slots, storage, tickets, wait, listener, halving)
-        except Exception as error:  # Ray's memory monitor ends the whole of it, for example
-            return _last_line(error)
-        return None
-
+    beside = _Beside(slots, storage)
     try:
-        if slots.address:
-            _require_room(slots, ray.nodes())
-        yield engine
+        yield beside.round
+        beside.close()
     finally:
-        ray.shutdown()
+        beside.kill()
         shutil.rmtree(storage, ignore_errors=True)
 
 
-def _start(ray: Any, slots: Slots) -> None:
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-    try:
-        if slots.address:
-            ray.init(address=slots.address, **quiet)
+class _Beside:
+    """The process that holds the session; begun when it is needed, and again if it has ended."""
+
+    def __init__(self, slots: Slots, storage: Path) -> None:
+        self.slots, self.storage = slots, storage
+        self.process: subprocess.Popen[str] | None = None
+        self.log = storage / "ray.log"
+
+    def round(
+        self,
+        tickets: Mapping[str, str],
+        wait: bool,
+        listener: Listener,
+        halving: Halving | None = None,
+    ) -> str | None:
+        """One round; see `Engine`."""
+        process = self.process or self.start()
+        task = {"tickets": dict(tickets), "wait": wait, "halving": halving and halving.as_json()}
+        _tell(process.stdin, task)
+        for event, value in _events(process.stdout):
+            if event == "began":
+                listener.began(value)
+            elif event == "died":
+                listener.died(value)
+            elif event == "ended" and "given up" in value:
+                listener.ended(Outcome(value["given up"], f"{value['given up']}, given up"))
+            elif event == "ended":
+                listener.ended(Outcome(**value))
+            elif event == "over":
+                if value is not None:
+                    self.kill()
+                return str(value) if value else None
+        self.kill()
+        return f"its session ended before its time: {self.last_line()}"
+
+    def start(self) -> subprocess.Popen[str]:
+        """Begin a session. Raises ReIDError if there can be none."""
+        with self.log.open("ab") as log:
+            # in a session of its own, so that Ctrl-C is not for it
+            self.process = subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+                env=os.environ | QUIET | ({} if self.slots.address else LOCAL),
+            )
+        opening = {"slots": asdict(self.slots), "storage": str(self.storage)}
+        _tell(self.process.stdin, opening)
+        event, said = next(_events(self.process.stdout), ("", None))
+        if event != "ready":
+            self.kill()
+            raise ReIDError(
+                said
+                or f"Ray did not start ({self.last_line()}). --workers 0 computes in this process."
+            )
+        return self.process
+
+    def close(self) -> None:
+        """Let the session end by itself."""
+        if self.process and self.process.stdin:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self.process.stdin.close()
+                self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """End what is left of the session."""
+        if self.process is None:
             return
-        workers = slots.workers or 1
-        ray.init(
-            # not a cluster that somebody has started here, nor one that is gone
-            address="local",
-            num_cpus=workers * slots.cpus,
-            num_gpus=-(-workers * slots.gpus // 1),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE,
-            **quiet,
-        )
-    except Exception as error:
-        where = f"The Ray cluster at {slots.address}" if slots.address else "Ray"
-        raise ReIDError(
-            f"{where} did not answer ({_last_line(error)}). --workers 0 computes in this process."
-        ) from error
+        with contextlib.suppress(psutil.Error):
+            me = psutil.Process(self.process.pid)
+            for process in [*me.children(recursive=True), me]:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self.process = None
+
+    def last_line(self) -> str:
+        """What the session said last."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else "it said nothing"
 
 
-def _require_room(slots: Slots, nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ReIDError where no node could ever take a run: Ray waits for one without a word."""
-    there = [node["Resources"] for node in nodes if node["Alive"]]
-    if not any(r.get("CPU", 0) >= slots.cpus and r.get("GPU", 0) >= slots.gpus for r in there):
-        raise ReIDError(
-            f"No node of the Ray cluster at {slots.address} has the {slots.cpus} cores and "
-            f"{slots.gpus:g} GPUs that a run is to have. --cpus-per-run and --gpus-per-run say how "
-            "many that are."
-        )
+def _tell(pipe: IO[str] | None, value: Any) -> None:
+    assert pipe is not None
+    with contextlib.suppress(BrokenPipeError):  # its end is seen by what it says next: nothing
+        pipe.write(json.dumps(value) + "\n")
+        pipe.flush()
 
 
-def _fit(
-    slots: Slots,
-    storage: Path,
-    tickets: Mapping[str, str],
-    wait: bool,
-    listener: Listener,
-    halving: Halving | None,
-) -> None:
-    from ray import tune
-
-    class Watch(tune.Callback):
-        def __init__(self, listener: Listener) -> None:
-            self.listener = listener
-
-        def on_trial_start(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-            self.listener.began(_run_id(trial))
-
-        def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-            self.listener.died(_run_id(trial))
-
-        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-            run_id = _run_id(trial)
-            if "outcome" in trial.last_result:
-                self.listener.ended(Outcome(**json.loads(trial.last_result["outcome"])))
-            elif halving:
-                self.listener.ended(Outcome(run_id, f"{run_id}, given up"))
-            else:  # the run has ended its own thread
-                self.listener.died(run_id)
-
-    # as text: Tune would expand the lists in an object, and a key named grid_search
-    trials = [
-        json.dumps(
-            {"run_id": run_id, "ticket": ticket, "wait": wait, "watched": halving is not None}
-        )
-        for run_id, ticket in tickets.items()
-    ]
-    tune.Tuner(
-        # makes a new function, where with_resources would change _trial itself for later calls
-        tune.with_resources(partial(_trial), {"CPU": slots.cpus, "GPU": slots.gpus}),
-        param_space={"trial": tune.grid_search(trials)},
-        tune_config=tune.TuneConfig(
-            reuse_actors=True,
-            max_concurrent_trials=slots.workers,
-            scheduler=_scheduler(halving) if halving else None,
-            trial_dirname_creator=lambda trial: trial.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name="runs",
-            storage_path=str(storage),
-            verbose=0,
-            callbacks=[Watch(listener)],
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
-        ),
-    ).fit()
-
-
-def _trial(config: dict[str, str]) -> None:
-    """One run, in a process of Ray's."""
-    from ray import tune
-
-    from harness.worker import compute
-
-    def report(epoch: int, objective: float) -> None:
-        tune.report({"epoch": epoch, "objective": objective})
-
-    trial = json.loads(config["trial"])
-    outcome = compute(trial["ticket"], trial["wait"], report if trial["watched"] else None)
-    tune.report({"outcome": json.dumps(asdict(outcome))})
-
-
-def _scheduler(halving: Halving) -> Any:
-    """ASHA within each group of runs; a run that is given up leaves a note."""
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-
-    class GiveUp(FIFOScheduler):
-        def __init__(self) -> None:
-            super().__init__()
-            self.groups: dict[str, ASHAScheduler] = {}
-            self.curves: dict[str, Curve] = {}
-            for run_id, curve in halving.curves.items():
-                old: Any = SimpleNamespace(trial_id=run_id)
-                asha: Any = self.group(run_id)
-                asha.on_trial_add(None, old)
-                for epoch, objective in curve:
-                    asha.on_trial_result(None, old, {"epoch": epoch, "objective": objective})
-
-        def group(self, run_id: str) -> ASHAScheduler:
-            name, rule = halving.groups[run_id], halving.rule
-            if name not in self.groups:
-                self.groups[name] = ASHAScheduler(
-                    time_attr="epoch",
-                    metric="objective",
-                    mode="max",
-                    # the last epoch is not reported, so there is no end that it must know
-                    max_t=1_000_000,
-                    grace_period=rule.grace,
-                    reduction_factor=rule.reduction,
-                    stop_last_trials=False,
-                )
-            return self.groups[name]
-
-        def on_trial_add(self, controller: Any, trial: Any) -> None:
-            self.group(_run_id(trial)).on_trial_add(controller, trial)
-
-        def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-            if "objective" not in result:
-                return TrialScheduler.CONTINUE
-            run_id = _run_id(trial)
-            curve = self.curves.setdefault(run_id, [])
-            curve.append((result["epoch"], result["objective"]))
-            action = self.group(run_id).on_trial_result(controller, trial, result)
-            if action == TrialScheduler.STOP:
-                halving.give_up(run_id, curve)
-            return action
-
-        def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
-            self.group(_run_id(trial)).on_trial_complete(controller, trial, result)
-
-        def on_trial_remove(self, controller: Any, trial: Any) -> None:
-            self.group(_run_id(trial)).on_trial_remove(controller, trial)
-
-        def save(self, checkpoint_path: str) -> None:
-            """Never restored, so never saved."""
-
-    return GiveUp()
-
-
-def _run_id(trial: Any) -> str:
-    run_id: str = json.loads(trial.config["trial"])["run_id"]
-    return run_id
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1][:300] if lines else type(error).__name__
+def _events(pipe: IO[str] | None) -> Iterator[tuple[str, Any]]:
+    assert pipe is not None
+    for line in iter(pipe.readline, ""):
+        event, value = json.loads(line)
+        yield event, value

@@ -143,22 +143,27 @@ class RunFolder:
         """The per-query results of one target."""
         return self.targets / f"{name}.parquet"
 
-    def set_aside(self) -> None:
+    def set_aside(self, session: str = "") -> None:
         """Move what is there into `.replaced`, where it stays until its successor is whole.
 
         What a `--force` that was interrupted has set aside is kept: an unfinished training does
-        not take its place, it is removed.
+        not take its place, it is removed. Nothing happens if this `session` of the command has
+        been here before: its worker was killed, and goes on.
         """
+        mark = self.replaced / ".session"
+        if session and mark.exists() and mark.read_text(encoding="utf-8") == session:
+            return
         kept = (self.lease, self.replaced, self.log)
         there = [p for p in self.path.iterdir() if p not in kept and "live.json" not in p.name]
         if self.replaced.exists() and not self.run.exists():
             for path in there:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-            return
-        self.drop_replaced()
-        self.replaced.mkdir()
-        for path in there:
-            path.rename(self.replaced / path.name)
+        else:
+            self.drop_replaced()
+            self.replaced.mkdir()
+            for path in there:
+                path.rename(self.replaced / path.name)
+        write_text(mark, session)
 
     def drop_replaced(self) -> None:
         """Forget what `set_aside` has kept."""

@@ -66,8 +66,11 @@ def run(
     folder = RunFolder(settings.out, planned.spec.id)
     outcome = Outcome(planned.spec.id, planned.title)
 
+    def tell(text: str) -> None:
+        say(f"{planned.title}: {text}")
+
     def waiting(holder: str) -> None:
-        say(f"{planned.title}: {holder} is computing it; waiting for it to finish.")
+        tell(f"{holder} is computing it; waiting for it to finish.")
 
     try:
         with hold(folder.lease, waiting, wait) as lease, LiveRun(
@@ -78,7 +81,7 @@ def run(
             seed=planned.spec.seed,
             total=work(planned, catalog, settings.out, settings.force),
             watch=show,
-            tell=say,
+            tell=tell,
         ) as progress, sampled(folder.system):  # fmt: skip
             _Job(planned, catalog, settings, progress, lease, outcome, payload, report).run()
     except (Held, LeaseLost):
@@ -114,9 +117,8 @@ class _Job:
 
     def run(self) -> None:
         """Everything; what fails is noted. Raises LeaseLost."""
-        force = self.settings.force
-        if force:
-            self.folder.set_aside()
+        if self.settings.force:
+            self.folder.set_aside(self.settings.session)
         try:
             with threads(run_threads(self.spec, self.settings)):
                 self.compute()
@@ -128,8 +130,7 @@ class _Job:
             leave_failure(self.folder, self.outcome, self.settings)
         else:
             self.folder.failed.unlink(missing_ok=True)
-            if force:
-                self.folder.drop_replaced()
+            self.folder.drop_replaced()
 
     def compute(self) -> None:
         """What has no record yet; another process may have made some since the plan."""
@@ -227,7 +228,7 @@ class _Job:
             except RankDied as error:
                 if attempt == CRASHES:
                     raise
-                self.progress.say(f"{self.planned.title}: {error} Going on from the last epoch.")
+                self.progress.say(f"{error} Going on from the last epoch.")
         raise AssertionError("the last attempt returns or raises")
 
     def after_epoch(self, method: Method, entry: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live as RichLive
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
@@ -30,14 +31,14 @@ from harness.tally import Tally
 if TYPE_CHECKING:
     from results.tables import Table
 
-__all__ = ["Screen", "ScreenProgress", "duration", "live_table", "show_table"]
+__all__ = ["Screen", "ScreenProgress", "duration", "live_table", "many", "show_table"]
 
 LINE_EVERY = 10.0
 """Seconds between plain progress lines."""
 NAMED = 4
 """Runs that a plain line names; of the others it says how many."""
-COLUMNS = ("method", "fold", "seed", "doing", "loss", "img/s", "done", "left")
-WORDS = {"method": 7, "fold": 7, "doing": 14, "where": 10}
+COLUMNS = ("method", "fold", "seed", "setting", "doing", "loss", "img/s", "done", "left")
+WORDS = {"method": 7, "fold": 7, "setting": 10, "doing": 14, "where": 10}
 """Columns that may be shortened, and to how many characters."""
 WIDE = 1000
 BAR = 24
@@ -126,6 +127,8 @@ class Screen:
     def _left(self) -> str:
         if self.tally.done >= self.tally.total:
             return "finishing"
+        if not self.tally.begun:
+            return "starting"
         left = self.tally.left()
         return "estimating" if left is None else f"about {duration(left)} left"
 
@@ -209,8 +212,8 @@ class ScreenProgress(Progress):
 def live_table(lives: Sequence[Live], rows: int | None = None, where: bool = False) -> Group:
     """A line a run; beyond `rows` lines, how many more there are.
 
-    `where` shows which process computes it; it is shown in any case if a machine does that is not
-    this one.
+    What a sweep has set for a run is shown where there is a sweep. `where` shows which process
+    computes it; it is shown in any case if a machine does that is not this one.
     """
     here = os.uname().nodename
     where = where or any(live.writer.host != here for live in lives)
@@ -218,6 +221,10 @@ def live_table(lives: Sequence[Live], rows: int | None = None, where: bool = Fal
     lines = [[*_cells(live), *([_place(live, here)] if where else [])] for live in shown]
     grid = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     names = [*COLUMNS, *(["where"] if where else [])]
+    if not any(map(_setting, lives)):
+        lines = [[cell for cell, name in zip(line, names, strict=True) if name != "setting"]
+                 for line in lines]  # fmt: skip
+        names.remove("setting")
     for i, name in enumerate(names):
         # a narrow terminal shortens words, never a number
         words = name in WORDS
@@ -234,6 +241,11 @@ def live_table(lives: Sequence[Live], rows: int | None = None, where: bool = Fal
     return Group(grid, *([Text(f"and {more} more", "dim")] if more else []))
 
 
+def many(count: int, what: str) -> str:
+    """A count in words: `1 run`, `2,000 runs`."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
 def unbroken(console: Console) -> Console:
     """The same console, but one that breaks no line where no terminal has a width."""
     return console if console.is_terminal else Console(file=console.file, width=WIDE)
@@ -245,12 +257,19 @@ def _cells(live: Live) -> list[str]:
         live.method,
         live.fold,
         "" if live.seed is None else str(live.seed),
+        _setting(live),
         live.what,
         "" if live.loss is None else f"{live.loss:.3f}",
         "" if live.images_per_second is None else f"{live.images_per_second:.0f}",
         f"{100 * live.done / live.total:.0f} %",
         "" if left is None else duration(left),
     ]
+
+
+def _setting(live: Live) -> str:
+    """What a sweep has set for a run, in words."""
+    run = f"{live.method} on {live.fold}, seed {live.seed}, "
+    return live.title.removeprefix(run) if live.title.startswith(run) else ""
 
 
 def _named(live: Live) -> str:
@@ -272,7 +291,27 @@ def _clock(seconds: float) -> str:
 
 
 def show_table(console: Console, table: Table) -> None:
-    """A result table, sections divided by lines, notes under it."""
+    """A result table, sections divided by lines, notes under it; no number is ever cut."""
+    grid = _grid(table)
+    if (needed := _narrowest(console, grid)) > console.width:
+        grid.collapse_padding, grid.pad_edge = True, False
+        needed = _narrowest(console, grid)
+    if needed > console.width:
+        # what a terminal breaks is ugly, what a table leaves out is wrong
+        wide = Console(file=console.file, width=needed, color_system=None)
+        wide.print(grid)
+    else:
+        console.print(grid)
+    for note in table.notes:
+        console.print(Padding(escape(note), (0, 0, 0, 2), expand=False), highlight=False)
+
+
+def _narrowest(console: Console, grid: RichTable) -> int:
+    """Columns of a terminal that a table needs."""
+    return Measurement.get(console, console.options.update(width=WIDE), grid).minimum
+
+
+def _grid(table: Table) -> RichTable:
     grid = RichTable(box=box.SIMPLE_HEAD, title=escape(table.title), title_justify="left")
     lines = [line for section in table.sections for line in section.lines]
     for i, cell in enumerate(table.header):
@@ -287,6 +326,4 @@ def show_table(console: Console, table: Table) -> None:
         grid.add_section()
     if table.mean:
         grid.add_row(*(f"[bold]{escape(cell)}[/bold]" for cell in table.mean))
-    console.print(grid)
-    for note in table.notes:
-        console.print(Padding(escape(note), (0, 0, 0, 2), expand=False), highlight=False)
+    return grid

@@ -18,6 +18,7 @@ class Settings:
 
     `threads` of the processor for a run (None: all; the tiny preset always takes one);
     `processes` train one run together, each on a GPU of its own; `command` is what was typed;
+    `session` names one call of it, for `force` to compute again once and not after each kill;
     `early_stopping` says which runs of a search are given up.
     """
 
@@ -25,6 +26,7 @@ class Settings:
     device: str = "auto"
     loader_workers: int = 0
     force: bool = False
+    session: str = ""
     threads: int | None = None
     processes: int = 1
     command: str = ""
@@ -63,3 +65,15 @@ class How:
     gpus_per_run: float | None = None
     cpus_per_run: int | None = None
     address: str | None = None
+
+
+@dataclass(frozen=True)
+class Slots:
+    """`workers` runs at a time (None: as many as a cluster takes), each on `cpus` and `gpus`."""
+
+    workers: int | None
+    cpus: int
+    gpus: float
+    processes: int = 1
+    address: str | None = None
+    ray: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.config import RunSpec
 from harness.files import write_json
@@ -96,6 +97,22 @@ class Halving:
     groups: dict[str, str]
     curves: dict[str, Curve]
 
+    def as_json(self) -> dict[str, Any]:
+        """For another process; `halving_of` takes it back."""
+        return {**asdict(self), "out": str(self.out)}
+
     def give_up(self, run_id: str, curve: Curve) -> None:
         """Leave the note of a run that is given up."""
         Stopped(curve, self.rule).write(RunFolder(self.out, run_id).stopped)
+
+
+def halving_of(value: dict[str, Any] | None) -> Halving | None:
+    """What `Halving.as_json` has made plain."""
+    if value is None:
+        return None
+    curves = {
+        run_id: [(int(epoch), float(objective)) for epoch, objective in curve]
+        for run_id, curve in value["curves"].items()
+    }
+    rule = EarlyStopping(**value["rule"])
+    return Halving(rule, Path(value["out"]), value["groups"], curves)

@@ -78,6 +78,11 @@ class Tally:
         """Units that are done, by whomever."""
         return min(sum(run.done for run in self._runs.values()), self.total)
 
+    @property
+    def begun(self) -> bool:
+        """Whether any of its runs has been heard of."""
+        return bool(self._runs)
+
     def left(self) -> float | None:
         """Seconds that are left, None while nobody can tell.
 

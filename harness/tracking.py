@@ -57,6 +57,15 @@ class SyncResult:
     plans: list[str] = field(default_factory=list)
 
 
+def require_uri(uri: str) -> None:
+    """Raise ReIDError for a text that is no URI of a tracking server or of a database."""
+    if uri != OFF and not re.match(r"[a-zA-Z][\w+.-]*:", uri):
+        raise ReIDError(
+            f"--tracking {safe(uri)!r}: expected http://HOST:PORT, a database such as "
+            f"sqlite:////PATH/mlflow.db, or {OFF}."
+        )
+
+
 def sync(
     out: Path,
     uri: str,
@@ -84,7 +93,7 @@ def sync(
         if chosen is None:
             result.problems += problems
         groups = list(plan_mirror.scan(out, plans, chosen, known))
-        due = list(_due(out, chosen, owners(plans), known, result))
+        due = list(_due(out, chosen, plans, known, result))
         if due or groups:
             work = _Work(out, {plan.id: plan for plan in plans}, marker, result)
             try:
@@ -101,17 +110,19 @@ def sync(
 def _due(
     out: Path,
     run_ids: set[str] | None,
-    places: Mapping[str, str],
+    plans: Iterable[PlanRecord],
     known: Mapping[str, str],
     result: SyncResult,
 ) -> Iterator[mirror.Training]:
     """The trainings of which something is not mirrored yet; the others are counted."""
-    for found in mirror.scan(out, run_ids, places):
+    settings = {plan.id: plan.settings for plan in plans}
+    for found in mirror.scan(out, run_ids, owners(plans)):
         if found.marks.items() <= known.items():
             result.unchanged += len(found.digests)
             continue
         try:
-            training = mirror.read(out, found)
+            setting = settings[found.plan].get(found.run_id, "") if found.plan else ""
+            training = mirror.read(out, found, setting)
         except ReIDError as error:
             result.problems.append(str(error))
             continue

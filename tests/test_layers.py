@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "harness": {"protocols", "methods"},
     "results": {"protocols", "harness"},
 }
-ONLY_IN = {"mlflow": "harness/mlflow_store.py", "ray": "harness/ray_engine.py"}
+ONLY_IN = {"mlflow": "harness/mlflow_store.py", "ray": "harness/ray_trials.py"}
 SHARED = {"interface", "cards", "parts", "grounding"}
 """What every method may import from `methods` besides itself."""
 

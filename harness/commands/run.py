@@ -22,7 +22,8 @@ from harness.files import require_writable, write_text
 from harness.forecast import show_plan
 from harness.launch import find_slots, launch
 from harness.plan import PlannedRun, choose, plan
-from harness.screen import duration, show_table
+from harness.record import RunFolder
+from harness.screen import duration, many, show_table
 from harness.settings import How, Outcome, Settings
 from harness.tracking import EXPERIMENT, safe
 from harness.train import require_device
@@ -69,7 +70,7 @@ def run_command(request: RunRequest, console: Console) -> int:
     selected, catalog = _data(request, console)
     precision = cast(Precision | None, request.precision)
     planned = plan(chosen, selected, request.seeds, catalog, precision, request.out)
-    command = shlex.join(["harness", *sys.argv[1:]])
+    command = safe(shlex.join(["harness", *sys.argv[1:]]))
     settings = Settings(
         request.out, request.device, request.loader_workers, request.force, command=command
     )
@@ -154,14 +155,20 @@ def _show(
     return problems
 
 
-def _said(planned: Sequence[PlannedRun], request: RunRequest) -> list[str]:
-    """What a reader of the table must know of how it was asked for."""
+def said_of(planned: Sequence[PlannedRun], request: RunRequest, runs: str = "") -> list[str]:
+    """What a reader of a table must know of how it was asked for; `runs` in words."""
     changed = [f"Changed from the preset: {', '.join(request.overrides)}."]
     precisions = ", ".join(sorted({one.spec.precision for one in planned}))
-    seeds = ", ".join(str(seed) for seed in request.seeds)
+    seeds = f"{'seed' if len(request.seeds) == 1 else 'seeds'} {', '.join(map(str, request.seeds))}"
+    runs = runs or many(len({one.spec.id for one in planned}), "run")
+    return [*(changed if request.overrides else []), f"{precisions}; {seeds}; {runs}."]
+
+
+def _said(planned: Sequence[PlannedRun], request: RunRequest) -> list[str]:
     ids = list(dict.fromkeys(one.spec.id for one in planned))
-    runs = f"runs {', '.join(ids)}" if len(ids) <= LISTED else f"{len(ids)} runs"
-    return [*(changed if request.overrides else []), f"{precisions}; seeds {seeds}; {runs}."]
+    if len(ids) > LISTED:
+        return said_of(planned, request)
+    return said_of(planned, request, f"{'run' if len(ids) == 1 else 'runs'} {', '.join(ids)}")
 
 
 def _file_name(names: str, planned: Sequence[PlannedRun], selected: Sequence[Protocol]) -> str:
@@ -188,20 +195,27 @@ def _close(
         command = f"harness ui --out {shlex.quote(out)}{uri}"
         console.print(f"MLflow:  {escape(command)}", highlight=False, soft_wrap=True)
     console.print(
-        f"{trained} trainings and {computed} tests computed in {duration(seconds)}.",
+        f"{many(trained, 'training')} and {many(computed, 'test')} computed in "
+        f"{duration(seconds)}.",
         highlight=False,
     )
-    failures = list(dict.fromkeys(f for o in outcomes for f in o.failures))
-    failures += [p for p in problems if not any(p in failure for failure in failures)]
+    # each with the log of its run
+    failures: dict[str, Path | None] = {
+        failure: RunFolder(request.out, outcome.run_id).log
+        for outcome in outcomes
+        for failure in outcome.failures
+    }
+    failures |= {p: None for p in problems if not any(p in failure for failure in failures)}
     if not failures:
         return 0
     console.print(f"\n[bold red]{len(failures)} failed[/bold red]; everything else is kept:")
-    for failure in failures:
+    for failure, log in failures.items():
         console.print(f"- {escape(failure)}", highlight=False)
+        if log and log.exists() and str(log) not in failure:
+            console.print(f"  Log: {escape(str(log))}", highlight=False, soft_wrap=True)
     command = shlex.join(["harness", *sys.argv[1:]])
     console.print(
-        "The same command computes only what failed; run.log beside a run's records says more:\n"
-        f"  {escape(command)}",
+        f"The same command computes only what failed:\n  {escape(command)}",
         highlight=False,
         soft_wrap=True,
     )

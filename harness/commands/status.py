@@ -19,7 +19,7 @@ from rich.text import Text
 from harness.drivers import Driver, drivers
 from harness.live import LIVE, Live, read_live
 from harness.progress import duration
-from harness.screen import LINE_EVERY, live_table, unbroken
+from harness.screen import LINE_EVERY, live_table, many, unbroken
 from harness.signs import BEAT, Pulse, State
 from protocols.errors import ReIDError
 from protocols.types import Fold
@@ -197,7 +197,7 @@ def _shown(status: Status, out: Path) -> RenderableType:
 
 
 def _sections(status: Status, out: Path) -> Iterator[RenderableType]:
-    counted = f"{_many(status.trainings, 'training')} and {_many(status.tests, 'test')} finished"
+    counted = f"{many(status.trainings, 'training')} and {many(status.tests, 'test')} finished"
     stopped = f"; {status.stopped} given up by a search" if status.stopped else ""
     yield Text(f"{out}: {counted}{stopped}.")
     for plan, state in status.plans:
@@ -248,7 +248,3 @@ def _failed(one: dict[str, Any]) -> Iterator[RenderableType]:
 def _more(listed: list[dict[str, Any]]) -> Iterator[RenderableType]:
     if len(listed) > LISTED:
         yield Text(f"  and {len(listed) - LISTED} more (--json lists all)", "dim")
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("" if count == 1 else "s")

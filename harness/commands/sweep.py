@@ -21,12 +21,14 @@ from harness.config import PRECISIONS, Precision, parse_overrides
 from harness.files import require_writable
 from harness.forecast import show_plan
 from harness.launch import find_slots, launch
+from harness.pending import is_finished
 from harness.plan import Choice, PlannedRun, plan
+from harness.screen import many
 from harness.search import KINDS, Result, Trial, make_search, require_objective, result_of
 from harness.settings import Outcome, Settings
 from harness.space import Setting, as_override, grid, make_space, parse_space
 from harness.stopping import EarlyStopping
-from harness.tracking import safe
+from harness.tracking import EXPERIMENT, safe
 from harness.train import require_device
 from protocols.errors import ReIDError, UnknownName
 
@@ -79,7 +81,7 @@ class _Sweep:
     def open(self) -> None:
         """The data and the folder of records."""
         self.selected, self.catalog = _data(self.run, self.console)
-        self.command = shlex.join(["harness", *sys.argv[1:]])
+        self.command = safe(shlex.join(["harness", *sys.argv[1:]]))
         self.settings = Settings(
             self.run.out,
             self.run.device,
@@ -111,7 +113,7 @@ class _Sweep:
         how, settings, console = self.run.how, self.settings, self.console
         self.outcomes += launch(planned, self.catalog, settings, how, console, finished, beside)
 
-    def remember(self, planned: Iterable[PlannedRun], search: str = "") -> None:
+    def remember(self, planned: Sequence[PlannedRun], search: str = "") -> None:
         """Keep which runs belong to the sweep; `search` tells one that finds them on the way."""
         plans.remember(
             self.run.out,
@@ -122,6 +124,7 @@ class _Sweep:
             protocol=self.run.protocol,
             seeds=self.run.seeds,
             search=search,
+            settings={one.spec.id: one.setting for one in planned if one.setting},
         )
 
     def close(self, problems: Sequence[str] = ()) -> int:
@@ -167,18 +170,26 @@ class _Sweep:
         planned: list[PlannedRun] = []
         while settings := search.ask():
             found = self.plan([accept.choice(setting) for setting in settings], aim.holdout)
-            if self.run.dry_run:
-                return self.forecast(found)
-            self.say(f"Trials {len(trials) + 1} to {len(trials) + len(settings)} of {aim.trials}.")
-            results = self.round(aim, found, len(settings), planned)
+            through = len(trials) + len(settings)
+            if not self.run.dry_run:
+                self.say(f"Trials {len(trials) + 1} to {through} of {aim.trials}.")
+                self.round(aim, found, planned)
+            elif self.run.force or not all(map(self.is_finished, found)):
+                self.forecast([*planned, *found])
+                if through < aim.trials and aim.kind != "random":
+                    self.say(f"What is tried after trial {through} depends on what these reach.")
+                return 0
+            results = self.results(aim, found, len(settings))
             search.tell(results)
             for setting, result in zip(settings, results, strict=True):
                 trials.append(Trial(len(trials) + 1, setting, result))
             planned += found
         if not trials:
             raise ReIDError("\n".join(["No setting of the space is left.", *accept.left_out[:1]]))
+        if self.run.dry_run:
+            return self.forecast(planned)
         self.mirror.sync([one.spec.id for one in planned])
-        said = [*aim.said(), f"{len(trials)} trials."]
+        said = [*aim.said(), _counted(len(trials), aim.trials, len(set(accept.left_out)))]
         self.say("")
         tables.show_search(trials, planned, aim.metric, self.run, said, self.console)
         best = tables.ranked(trials)[0]
@@ -187,18 +198,22 @@ class _Sweep:
             self.say(f"  {self.run_command(best.setting)}")
         return self.close()
 
-    def round(
-        self,
-        aim: _Aim,
-        planned: Sequence[PlannedRun],
-        settings: int,
-        before: Sequence[PlannedRun],
-    ) -> list[Result]:
-        """Compute the runs of some `settings`, as many runs each; what became of each setting."""
+    def is_finished(self, one: PlannedRun) -> bool:
+        """Whether nothing is left to do of a run, and be it that it was given up."""
+        return is_finished(one, self.catalog, self.run.out, self.settings.early_stopping)
+
+    def round(self, aim: _Aim, planned: Sequence[PlannedRun], before: Sequence[PlannedRun]) -> None:
+        """Compute the runs of some settings; `before` are those of earlier ones."""
         require_writable(self.run.out)
+        run = self.run
         axes = " ".join(f"{key}={text}" for key, text in self.texts.items())
-        self.remember(planned, f"{axes} {self.run.overrides} {replace(aim, trials=0)}")
+        what = (self.names, self.preset, str(run.data), run.seeds, run.precision, run.overrides)
+        # more trials of a search are the same search
+        self.remember(planned, f"{axes} {what} {replace(aim, trials=0)}")
         self.compute(planned, before)
+
+    def results(self, aim: _Aim, planned: Sequence[PlannedRun], settings: int) -> list[Result]:
+        """What became of some `settings`, of which each has as many of the runs."""
         ids = [one.spec.id for one in planned]
         runs = len(ids) // settings
         trials = [ids[i : i + runs] for i in range(0, len(ids), runs)]
@@ -218,6 +233,7 @@ class _Sweep:
             ("--out", run.out),
             ("--precision", run.precision),
             ("--tracking", safe(run.tracking) if run.tracking else None),
+            ("--experiment", None if run.experiment == EXPERIMENT else run.experiment),
         ]
         words = ["harness", "run", "--method", self.names[0], "--protocol", run.protocol]
         words += [str(word) for name, value in given if value is not None for word in (name, value)]
@@ -259,7 +275,7 @@ def _aim(request: SweepRequest, names: Sequence[str], own_keys: Iterable[str]) -
             "--asha gives up runs that fall behind those beside them, and --workers 0 computes one "
             "after the other; leave one of them out."
         )
-    objective = request.objective or OBJECTIVE
+    objective = OBJECTIVE if request.objective is None else request.objective
     metric = require_objective(objective, own_keys)
     grace = GRACE if request.grace is None else request.grace
     return _Aim(
@@ -271,6 +287,13 @@ def _aim(request: SweepRequest, names: Sequence[str], own_keys: Iterable[str]) -
         metric=metric,
         rule=EarlyStopping(metric, grace) if request.asha else None,
     )
+
+
+def _counted(tried: int, wanted: int, refused: int) -> str:
+    """How many trials there were, and why not more."""
+    passed = f"; {many(refused, 'setting')} that made no config passed over" if refused else ""
+    short = "" if tried == wanted else f" of {wanted}: no further setting was found"
+    return f"{many(tried, 'trial')}{short}{passed}."
 
 
 def _refuse_options_of_a_search(request: SweepRequest) -> None:

@@ -56,5 +56,6 @@ def find_methods(given: Sequence[str], keys: Iterable[str]) -> list[str]:
     having = [name for name, fields in known.items() if fields.issuperset(keys)]
     if len(having) == 1:
         return having
-    names = ", ".join(having) or "no method"
-    raise ReIDError(f"--method: {names} has {', '.join(keys)}; say which is meant.")
+    if not having:
+        raise ReIDError(f"No method has all of {', '.join(keys)}; sweep those of one method.")
+    raise ReIDError(f"{', '.join(keys)}: keys of {', '.join(having)}; say which with --method.")

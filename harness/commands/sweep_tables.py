@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.catalog import DataCatalog
-from harness.commands.run import RunRequest
+from harness.commands.run import RunRequest, said_of
 from harness.files import write_text
 from harness.plan import PlannedRun
 from harness.screen import show_table
@@ -54,7 +54,7 @@ def show_grid(
         name = f"{one.spec.method} {one.setting}" if several else one.setting
         settings.setdefault(key, (name, []))[1].extend(by_run.get(one.spec.id, []))
     title = f"{_names(planned)} on {run.protocol}, by setting"
-    notes = [*_how(planned, run), *said, ABLATION]
+    notes = [*said_of(planned, run), *said, ABLATION]
     whole = _grid(list(settings.values()), selected, title, notes)
     if len(selected) > WIDE:
         show_table(console, _means(whole))
@@ -122,7 +122,7 @@ def show_search(
         values = [shown(trial.setting[key]) for key in keys]
         lines.append((_number(trial), *values, *_cells(trial, metric)))
     header = ("Trial", *keys, "held-out\nmAP", "held-out\nRank-1")
-    notes = ["Per cent; higher is better.", *said, *_how(planned, run)]
+    notes = ["Per cent; higher is better.", *said, *said_of(planned, run)]
     if any(one.spec.preset == "tiny" and run.data is None for one in planned):
         notes.append(tables.STANDIN_NOTE)
     title = f"{_names(planned)} on the sources of {run.protocol}, by held-out identities"
@@ -146,15 +146,6 @@ def _cells(trial: Trial, metric: str) -> list[str]:
 
 def _names(planned: Sequence[PlannedRun]) -> str:
     return ", ".join(dict.fromkeys(one.spec.method for one in planned))
-
-
-def _how(planned: Sequence[PlannedRun], run: RunRequest) -> list[str]:
-    """What a reader of a table must know of how it was asked for."""
-    changed = [f"Changed from the preset: {', '.join(run.overrides)}."]
-    precisions = ", ".join(sorted({one.spec.precision for one in planned}))
-    seeds = ", ".join(map(str, run.seeds))
-    count = len({one.spec.id for one in planned})
-    return [*(changed if run.overrides else []), f"{precisions}; seeds {seeds}; {count} runs."]
 
 
 def _keep(

@@ -8,7 +8,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from harness.tracking import EXPERIMENT, OFF, TrackingUnavailable, default_uri, sync
+from harness.tracking import (
+    EXPERIMENT,
+    OFF,
+    TrackingUnavailable,
+    default_uri,
+    require_uri,
+    sync,
+)
 from protocols.errors import ReIDError
 
 
@@ -18,7 +25,9 @@ def sync_command(
     """Mirror every record below `out`; returns 1 if some could not be read."""
     if not out.is_dir():
         raise ReIDError(f"--out {out}: there is no such folder, so there are no records to mirror.")
-    result = sync(out, tracking or default_uri(out), experiment=experiment, check=True)
+    uri = default_uri(out) if tracking is None else tracking
+    require_uri(uri)
+    result = sync(out, uri, experiment=experiment, check=True)
     console.print(
         f"{len(result.mirrored)} mirrored, {result.unchanged} up to date.", highlight=False
     )
@@ -34,7 +43,8 @@ class Mirroring:
         self, out: Path, tracking: str | None, console: Console, experiment: str = EXPERIMENT
     ) -> None:
         self.out, self.console, self.experiment = out, console, experiment
-        self.uri = tracking or default_uri(out)
+        self.uri = default_uri(out) if tracking is None else tracking
+        require_uri(self.uri)
         self.away = self.uri == OFF
 
     def sync(self, run_ids: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -51,7 +52,7 @@ def test_two_launchers_share_the_work(undisturbed, tmp_path):
     assert [status for status, _ in ended] == [0, 0], ended
     assert results(tmp_path) == results(undisturbed)
     assert set(interruptions(tmp_path).values()) == {0}
-    trained = [int(printed.split(" trainings and ")[0].split()[-1]) for _, printed in ended]
+    trained = [int(re.search(r"(\d+) trainings? and ", printed)[1]) for _, printed in ended]
     assert sum(trained) == len(interruptions(undisturbed))
     tested = sum(len(json.loads(p.read_text())["metrics"]) > 0 for p in tmp_path.glob("*/*/*.json"))
     assert tested == ROWS

@@ -16,13 +16,16 @@ time.time_ns = lambda: int(1e9 * time.time())
 """
 
 
-def test_the_clock_jumps_and_the_tracking_server_is_away(harness, undisturbed, tmp_path):
+def test_the_clock_jumps_ray_dies_and_the_tracking_server_is_away(harness, undisturbed, tmp_path):
     out, shims = tmp_path / "runs", tmp_path / "shims"
     shims.mkdir()
     (shims / "sitecustomize.py").write_text(JUMPING)
     path = os.pathsep.join([str(shims), os.environ["PYTHONPATH"]])
     arguments = ("--out", out, "--workers", 2, "--tracking", "http://127.0.0.1:9")
     with Started(*MATRIX, *arguments, PYTHONPATH=path) as run:
+        run.until(out, "*/checkpoint/epoch-00001")
+        (raylet,) = (process for process in run.family() if process.name() == "raylet")
+        raylet.kill()
         status, printed = run.end()
         run.require_no_orphans()
     assert status == 0, printed

@@ -34,9 +34,9 @@ def test_one_training_serves_all_its_targets_and_is_computed_once(harness, tmp_p
     run = ("run", "--method", "vision-only", "--out", out, *FAST)
     status, printed = harness(*run, "--protocol", "MA->D")
     assert status == 0
-    assert "1 trainings and 1 tests computed" in printed
+    assert "1 training and 1 test computed" in printed
     status, printed = harness(*run, "--protocol", "MA:D,ma->C3")
-    assert "0 trainings and 1 tests computed" in printed
+    assert "0 trainings and 1 test computed" in printed
 
     def times():
         ours = (p for p in out.glob("[!.]*/**/*") if p.is_file() and "tables" not in p.parts)
@@ -153,7 +153,7 @@ def test_force_computes_again_and_keeps_the_old_until_then(harness, tmp_path, mo
     first = metrics(tmp_path)
     status, printed = harness(*run, "--force")
     assert status == 0
-    assert "1 trainings and 1 tests computed" in printed
+    assert "1 training and 1 test computed" in printed
     assert metrics(tmp_path) == first
     assert not list(tmp_path.glob("*/.replaced"))
 
@@ -199,7 +199,7 @@ def test_a_damaged_target_fails_alone(harness, standins, tmp_path):
     shutil.copy(standins / victim.relative_to(root), victim)
     status, printed = harness(*run)
     assert status == 0
-    assert "0 trainings and 1 tests computed" in printed
+    assert "0 trainings and 1 test computed" in printed
 
 
 def test_a_number_of_data_that_have_changed_is_not_shown(harness, standins, tmp_path):
@@ -269,6 +269,8 @@ def test_a_half_copied_data_set(harness, standins, tmp_path):
         (("--method", "vision-only", "--protocol", "all", "--set", "epochs=-1"), "epochs=-1"),
         (("--method", "vision-only", "--protocol", "all", "--seeds", "a"), "--seeds 'a'"),
         (("--method", "vision-only", "--protocol", "all", "--data", "/no/such"), "/no/such"),
+        (("--method", "vision-only", "--protocol", "MA->D", "--tracking", "mlruns"), "http://HOST"),
+        (("--method", "vision-only", "--protocol", "MA->D", "--gpus-per-run", "inf"), "1024"),
         (("--method", "no.such.module:Class", "--protocol", "all"), "no.such.module"),
         (("--method", "methods.clip_zero_shot:Batch", "--protocol", "all"), "is not a subclass"),
         (("--method", "vision-only", "--protocol", "all", "--precision", "fp8"), "fp16"),

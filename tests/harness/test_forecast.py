@@ -134,7 +134,7 @@ def test_time_is_that_of_finished_runs_of_the_method(planned, catalog, tmp_path,
     for one in each:
         free[free.index(min(free))] += one
     said = line(shown(planned, catalog, tmp_path, slots), "Time")
-    assert said == f"Time: about {forecast.duration(max(free))}, as long as 1 finished run took."
+    assert said == f"Time: about {forecast.duration(max(free))}, judging by 1 finished run."
 
 
 def test_another_method_will_do_where_there_is_none_of_the_same(planned, catalog, tmp_path):
@@ -153,7 +153,7 @@ def test_another_method_will_do_where_there_is_none_of_the_same(planned, catalog
     run.write_text(json.dumps(values))
     about = forecast.duration(seconds_of(left, catalog, tmp_path, 1.0, 4.0))
     assert line(shown([left], catalog, tmp_path), "Time") == (
-        f"Time: about {about}, as long as 1 finished run took, some of them of other methods."
+        f"Time: about {about}, judging by 1 finished run, some of them of other methods."
     )
 
 
@@ -188,7 +188,7 @@ def test_a_first_model_is_as_large_as_its_weights(planned, catalog, tmp_path):
 def test_finished_runs_whose_models_were_removed_are_no_trouble(planned, catalog, tmp_path):
     finish(planned[0], catalog, tmp_path, seconds=0.01)
     RunFolder(tmp_path, planned[0].spec.id).model.unlink()
-    assert "as long as 1 finished run took" in shown(planned, catalog, tmp_path)
+    assert "judging by 1 finished run" in shown(planned, catalog, tmp_path)
 
 
 def test_a_long_plan_is_cut(planned, catalog, tmp_path, monkeypatch):

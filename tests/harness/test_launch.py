@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from harness.catalog import DataCatalog
-from harness.launch import Slots, find_slots
+from harness.launch import Slots, _Launch, find_slots
 from harness.plan import choose, plan
-from harness.ray_engine import _require_room
+from harness.ray_trials import _gpus, _require_room
 from harness.record import RunFolder
-from harness.settings import How, Settings
+from harness.run import _Job, run
+from harness.settings import How, Outcome, Settings
 from harness.worker import Ticket, compute
 from protocols.errors import ReIDError
 from protocols.registry import select
@@ -51,6 +52,9 @@ def machine(monkeypatch):
         (16, 4, How(gpus_per_run=2), PAPER, "auto", (2, 8, 2, 2, True)),
         (16, 4, How(), TINY, "cpu", (8, 1, 0, 1, True)),
         (4, 0, How(gpus_per_run=2), TINY, "cpu", (2, 2, 0, 2, True)),
+        (16, 0, How(workers=4), PAPER, "auto", (4, 4, 0, 1, True)),
+        (16, 2, How(gpus_per_run=0.6), PAPER, "auto", (2, 8, 0.6, 1, True)),
+        (16, 2, How(workers=1), PAPER, "auto", (1, 16, 1, 1, True)),
         (16, 4, How(gpus_per_run=0), TINY, "auto", (8, 1, 0, 1, True)),
     ],
 )
@@ -76,9 +80,41 @@ def test_what_there_is_not_is_told(machine, how, device, said):
         find_slots(how, TINY, device)
 
 
+@pytest.mark.parametrize("how", [How(workers=4), How(workers=3, gpus_per_run=0.5)])
+def test_more_workers_than_gpus_have_room_for_are_refused(machine, how):
+    machine(16, 1)
+    with pytest.raises(ReIDError, match="room for"):
+        find_slots(how, PAPER, "auto")
+
+
+@pytest.mark.parametrize(
+    ("workers", "each", "expected"), [(4, 0.5, 2), (3, 0.6, 3), (2, 2, 4), (3, 1, 3), (2, 0, 0)]
+)
+def test_whole_gpus_for_workers(workers, each, expected):
+    assert _gpus(workers, each) == expected
+
+
+def test_a_run_that_was_busy_and_that_nobody_comes_to_again_is_given_up(tmp_path):
+    one = SimpleNamespace(title="a run", spec=SimpleNamespace(id="0123456789ab"))
+    said = []
+    screen = SimpleNamespace(say=said.append, finished=lambda *_: None)
+    launched = _Launch(None, Settings(tmp_path), screen, {one.spec.id: 1.0}, lambda outcome: None)
+    rounds = []
+
+    def compute(left, wait):
+        rounds.append(wait)
+        if not wait:
+            launched.note(Outcome(one.spec.id, one.title, busy=True))
+
+    launched.rounds({one.spec.id: one}, compute)
+    assert rounds == [False] + [True] * (len(rounds) - 1) and len(rounds) <= 5
+    assert "a run: its process died" in said[0]
+
+
 def test_the_address_may_come_from_the_environment(machine, monkeypatch):
     machine(4, 0)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert find_slots(How(workers=0), TINY, "auto").address is None
     slots = find_slots(How(), TINY, "auto")
     assert (slots.address, slots.workers, slots.ray) == ("10.0.0.1:6379", None, True)
 
@@ -134,6 +170,30 @@ def test_a_run_that_can_not_begin_fails_alone_and_in_words(standins, tmp_path, m
     monkeypatch.setattr("harness.lease._link", full)
     (failure,) = compute(ticket.model_dump_json(), wait=True).failures
     assert "No space left" in failure
+
+
+def test_what_a_run_has_to_say_names_it_once_in_every_process(standins, tmp_path, monkeypatch):
+    (one,), catalog = _planned(standins, tmp_path, "colour-histogram")
+    said, kept = [], []
+
+    def damaged(job: _Job) -> None:
+        job.progress.say("one image at a time")
+        kept.extend(job.progress.live().said)
+
+    monkeypatch.setattr(_Job, "run", damaged)
+    run(one, catalog, Settings(tmp_path), say=said.append)
+    assert said == [f"{one.title}: one image at a time"]
+    assert kept == ["one image at a time"]  # a screen elsewhere puts the title before it
+
+
+def test_what_an_interrupted_force_has_set_aside_goes_with_any_whole_result(standins, tmp_path):
+    (one,), catalog = _planned(standins, tmp_path, "colour-histogram")
+    folder = RunFolder(tmp_path, one.spec.id)
+    folder.path.mkdir(parents=True)
+    folder.spec.write_text("of an earlier training")
+    folder.set_aside()
+    assert run(one, catalog, Settings(tmp_path)).computed == ["D"]
+    assert not folder.replaced.exists()
 
 
 def test_a_run_that_no_node_of_a_cluster_could_take_is_refused():

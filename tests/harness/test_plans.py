@@ -52,6 +52,21 @@ def test_a_search_grows_and_stays_one_plan(tmp_path: Path) -> None:
     assert keep(tmp_path, ["a"], kind="sweep", search="other").id != first.id
 
 
+def test_what_a_sweep_set_for_its_runs_is_kept(tmp_path: Path) -> None:
+    search = {"kind": "sweep", "search": "lr=1..2 optuna 20 0"}
+    keep(tmp_path, ["a", "b"], settings={"a": "lr=1", "b": "lr=2"}, **search)
+    grown = keep(tmp_path, ["c"], settings={"c": "lr=1.5"}, **search)
+    assert grown.settings == {"a": "lr=1", "b": "lr=2", "c": "lr=1.5"}
+    path = grown.path(tmp_path)
+    value = json.loads(path.read_text(encoding="utf-8"))
+    del value["settings"]  # as plans were written before there were any
+    path.write_text(json.dumps(value), encoding="utf-8")
+    assert read(path).settings == {}
+    path.write_text(json.dumps({**value, "settings": ["lr=1"]}), encoding="utf-8")
+    with pytest.raises(ReIDError, match="settings is no dict of str"):
+        read(path)
+
+
 def test_a_run_belongs_to_the_earliest_plan_that_lists_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

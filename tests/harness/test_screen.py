@@ -11,7 +11,7 @@ from rich.console import Console
 from harness.drivers import drivers
 from harness.lease import Holder
 from harness.live import Watched
-from harness.screen import Screen, ScreenProgress, duration, show_table
+from harness.screen import Screen, ScreenProgress, duration, live_table, show_table
 from harness.tally import Tally
 from results.tables import Section, Table
 
@@ -48,6 +48,17 @@ def test_no_number_is_cut_in_a_narrow_terminal(width):
     for cell in ("MA+D+C3->MS", "49.3 ± 0.2", "7.5"):
         assert cell in text
     assert all(len(line) <= width for line in text.splitlines())
+
+
+@pytest.mark.parametrize("width", [40, 80, 90, 140])
+def test_of_many_columns_none_is_cut(width):
+    cells = [f"{i}.{i}" for i in range(12, 24)]
+    header = ("Setting", *(f"MA->C{i}\nRank-1" for i in range(12)))
+    table = Table("by setting", header, [Section("Settings", [("lr=1e-05", *cells)])], None, [])
+    printed = io.StringIO()
+    show_table(Console(file=printed, width=width), table)
+    row = next(line for line in printed.getvalue().splitlines() if "lr=1e-05" in line)
+    assert row.split() == ["lr=1e-05", *cells]
 
 
 def test_lines_where_there_is_no_terminal(clock):
@@ -100,6 +111,26 @@ def test_a_line_a_worker_fits_the_terminal(clock, width, height):
         for cell in ("12", "12.345", "1234", "20 %", "3 min", "far"):
             assert cell in row, row
     assert ("and 2 more" in text) == (height == 9)
+
+
+def test_runs_of_a_sweep_are_told_apart(clock):
+    def seen(*states):
+        printed = io.StringIO()
+        Console(file=printed, width=80).print(live_table(states))
+        return printed.getvalue()
+
+    assert "setting" not in seen(live("MA", 20.0))
+    several = [replace(live("MA", 20.0), title=f"muva on MA, seed 0, lr={i}") for i in (1, 2)]
+    text = seen(*several)
+    assert "setting" in text and "lr=1" in text and "lr=2" in text
+
+
+def test_nothing_is_said_of_time_before_the_first_run_begins(clock):
+    printed = io.StringIO()
+    screen = Screen(Console(file=printed, width=80), 100.0, 2)
+    assert "starting" in screen._line()
+    screen.update([live("MA", 1.0)])
+    assert "estimating" in screen._line()
 
 
 def test_lines_said_elsewhere_are_shown_once(tmp_path):

@@ -30,7 +30,7 @@ def test_what_is_finished_is_set_aside_whole(folder):
     leave(folder, "first", finished=True)
     folder.set_aside()
     assert there(folder.path) == [".lease", ".replaced"]
-    assert there(folder.replaced) == ["checkpoint", "run.json", "spec.json"]
+    assert there(folder.replaced) == [".session", "checkpoint", "run.json", "spec.json"]
 
 
 def test_an_interrupted_force_does_not_cost_what_was_finished(folder):
@@ -54,6 +54,17 @@ def test_a_later_finished_training_takes_the_place_of_an_older_one(folder):
 def test_an_unfinished_training_is_kept_where_nothing_better_is(folder):
     leave(folder, "begun", finished=False)
     folder.set_aside()
-    assert there(folder.replaced) == ["checkpoint", "spec.json"]
+    assert there(folder.replaced) == [".session", "checkpoint", "spec.json"]
     folder.drop_replaced()
     assert there(folder.path) == [".lease"]
+
+
+def test_a_worker_of_the_same_command_goes_on_where_another_was_killed(folder):
+    leave(folder, "first", finished=True)
+    folder.set_aside("one call")
+    leave(folder, "half", finished=False)
+    folder.set_aside("one call")
+    assert (folder.checkpoints / "epoch-00001").read_text() == "half"
+    folder.set_aside("another call")
+    assert not folder.checkpoints.exists()
+    assert (folder.replaced / "run.json").read_text() == "first"

@@ -131,7 +131,7 @@ def test_one_bit_is_enough_to_have_it_computed_again(tmp_path):
         changed, history = stage.load()
         assert torch.equal(changed["weight"], after["weight"]) and history == [{"epoch": 1}]
         file = tmp_path / "changed.safetensors"
-        file.write_bytes(file.read_bytes()[:-1] + b"?")
+        file.write_bytes(file.read_bytes()[:-1] + b"!")
         os.utime(file, (1, 1))  # a file of one size and time is read once a process
         assert stage.load() is None
 

@@ -106,7 +106,46 @@ def test_a_search_needs_no_target_at_all(harness, tmp_path, standins):
     search = ("sweep", "stripes=1..8", "--search", "random", "--trials", 1, "--data", data)
     status, printed = harness(*search, "--protocol", "MA->D", "--out", tmp_path / "runs", *HERE)
     assert status == 0, printed
-    assert "1 trainings and 0 tests computed" in printed
+    assert "1 training and 0 tests computed" in printed
+
+
+def test_a_dry_run_of_a_search_shows_what_is_known_of_it(harness, tmp_path):
+    search = ("sweep", "stripes=1..12", "--search", "optuna", "--trials", 6, "--protocol", "MA->D")
+    search += ("--out", tmp_path / "runs", *HERE)
+    status, printed = harness(*search, "--dry-run")
+    assert status == 0
+    assert "4 runs: 4 to do." in printed
+    assert "What is tried after trial 4 depends on what these reach." in printed
+    assert harness(*search, "--trials", 4)[0] == 0
+    status, printed = harness(*search, "--dry-run")
+    assert "6 runs: 4 done, 2 to do." in printed
+    assert "depends" not in printed
+    assert harness(*search)[0] == 0
+    assert "6 runs: 6 done. Nothing is left to compute." in harness(*search, "--dry-run")[1]
+
+
+def test_searches_of_two_methods_are_two_plans(harness, tmp_path):
+    for method in ("muva", "vision-only"):
+        search = ("sweep", "lr=1e-5", "--method", method, "--search", "random", "--trials", 1)
+        search += ("--set", "epochs=1", "--protocol", "MA->D", "--out", tmp_path, *HERE)
+        more = ("--set", "stage1_epochs=1") if method == "muva" else ()
+        status, printed = harness(*search, *more)
+        assert status == 0, printed
+    found = [json.loads(path.read_text()) for path in tmp_path.glob(".plans/*.json")]
+    assert sorted((plan["methods"], len(plan["runs"])) for plan in found) == [
+        (["muva"], 1),
+        (["vision-only"], 1),
+    ]
+
+
+def test_a_space_that_is_used_up_is_said(harness, tmp_path):
+    search = ("sweep", "stripes=1,6", "image_size=[64,32],[4,4]", "--search", "random")
+    status, printed = harness(
+        *search, "--trials", 9, "--protocol", "MA->D", "--out", tmp_path, *HERE
+    )
+    assert status == 0
+    said = "3 trials of 9: no further setting was found; 1 setting that made no config passed over."
+    assert said in re.sub(r"\s+", " ", printed)
 
 
 def test_an_interrupted_optuna_search_asks_the_same_again(harness, tmp_path, monkeypatch):
@@ -131,7 +170,7 @@ def test_an_interrupted_optuna_search_asks_the_same_again(harness, tmp_path, mon
     monkeypatch.setattr(command, "launch", real)
     status, again = harness(*search, "--out", tmp_path / "cut")
     assert status == 0
-    assert "1 trainings and 0 tests computed" in again
+    assert "1 training and 0 tests computed" in again
     assert set(runs(tmp_path / "cut")) == set(runs(tmp_path / "whole"))
     assert lines(again, "Trials, best first")[:6] == lines(printed, "Trials, best first")[:6]
 
@@ -139,9 +178,9 @@ def test_an_interrupted_optuna_search_asks_the_same_again(harness, tmp_path, mon
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("lr=1e-5,1e-6",), "--method: muva, vision-only has lr; say which is meant"),
+        (("lr=1e-5,1e-6",), "lr: keys of muva, vision-only; say which with --method"),
         (("lrr=1e-5",), "Unknown config key 'lrr'. Did you mean 'lr'"),
-        (("stripes=1", "rmp_heads=2"), "--method: no method has stripes, rmp_heads"),
+        (("stripes=1", "rmp_heads=2"), "No method has all of stripes, rmp_heads"),
         (("stripes=1", "--search", "grit"), "Unknown --search 'grit'. Did you mean 'grid'"),
         (("stripes=1", "--trials", 3), "--trials: for --search random or optuna"),
         (("stripes=1", "--objective", "source-mAP", "--asha"), "--objective, --asha: for --search"),
@@ -155,6 +194,7 @@ def test_an_interrupted_optuna_search_asks_the_same_again(harness, tmp_path, mon
             ("stripes=1..6", "--search", "random", "--holdout", 1.5),
             "--holdout 1.5: expected a share",
         ),
+        (("stripes=1..6", "--search", "random", "--objective", ""), "Unknown --objective ''"),
         (("stripes=1..6", "--search", "random", "--grace", 2), "--grace says when --asha"),
         (("stripes=1..6", "--search", "optuna", "--asha"), "--asha gives up runs that fall behind"),
         (

@@ -53,6 +53,18 @@ def history(out: Path, plan: str) -> list[float]:
     return [value.value for value in values]
 
 
+def test_a_training_of_a_sweep_is_named_by_what_was_set_for_it(out: Path) -> None:
+    keep(out, SPECS[:2], kind="sweep", settings={SPECS[0].id: "lr=0.1", SPECS[1].id: "lr=0.2"})
+    for spec in SPECS[:2]:
+        make_training(out, spec)
+    sync(out, default_uri(out))
+    runs = shown(out)
+    for spec, setting in zip(SPECS, ("lr=0.1", "lr=0.2"), strict=False):
+        run = runs[spec.id]
+        assert run.info.run_name.endswith(f"seed {spec.seed} {setting}")
+        assert run.data.tags["setting"] == setting
+
+
 def test_a_plan_shows_what_was_asked_for(out: Path) -> None:
     plan = keep(out, SPECS[:2])
     for spec in SPECS[:2]:

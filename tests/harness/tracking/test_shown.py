@@ -16,9 +16,26 @@ from by_hand import (
     mirrored,
 )
 
-from harness import texts
+from harness import record, texts
 from harness.record import RunFolder
 from harness.tracking import default_uri, sync
+
+
+def test_a_training_of_a_search_shows_what_it_is_chosen_by(out: Path) -> None:
+    folder = make_training(out, make_spec().model_copy(update={"holdout": 0.2}))
+    done = folder.read_run()
+    assert done is not None
+    history = [dict(entry) for entry in done.history]
+    history[0]["validation"] = {"mAP": 0.25, "rank1": 0.5}
+    last = {"mAP": 0.5, "rank1": 0.75, "sources": {}}
+    record.write(folder.run, done.model_copy(update={"history": history, "validation": last}))
+    sync(out, default_uri(out))
+    (run,) = mirrored(out)
+    assert run.data.tags["holdout"] == "0.2"
+    assert run.data.metrics["held-out/mAP"] == 0.5
+    assert run.data.metrics["held-out/rank1"] == 0.75
+    found = client(default_uri(out)).get_metric_history(run.info.run_id, "held-out/mAP")
+    assert [(m.step, m.value) for m in found] == [(1, 0.25), (2, 0.5)]
 
 
 def test_a_training_shows_config_losses_and_origin(out: Path, training: RunFolder) -> None:
