@@ -20,11 +20,12 @@ from rich.console import Console
 
 from harness import drivers
 from harness.catalog import DataCatalog
+from harness.failures import leave_failure
 from harness.live import read_live
 from harness.pending import is_finished, work
 from harness.plan import PlannedRun
 from harness.record import RunFolder
-from harness.run import leave_failure, run
+from harness.run import run
 from harness.screen import Screen
 from harness.settings import How, Outcome, Settings, Slots
 from harness.stopping import Halving, group, read_curve

@@ -6,9 +6,9 @@ import sys
 
 from harness.environment import threads
 from harness.parallel import die_with_parent, join
+from harness.prepare import run_threads, training
 from harness.progress import Progress
 from harness.record import RunFolder
-from harness.run import run_threads, training
 from harness.train import make_accelerator, train
 from harness.worker import Ticket
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import traceback
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +14,19 @@ from safetensors.torch import load_file, save_file
 
 from harness import record
 from harness.catalog import DataCatalog
-from harness.config import RunSpec
-from harness.data import TrainingImages, source_info, training_images
 from harness.environment import environment, threads
 from harness.evaluate import Extractor, Features, evaluate, probe_metrics, query_table
-from harness.files import file_digest, write_atomic, write_json, write_text
-from harness.holdout import HeldOut, hold_out, objective, validated_epoch
+from harness.failures import could_not_begin, leave_failure, now, told
+from harness.files import file_digest, write_atomic, write_text
+from harness.holdout import objective, validated_epoch
 from harness.lease import Held, Lease, LeaseLost, hold
 from harness.live import Live, LiveRun
 from harness.parallel import RankDied, ranks
 from harness.pending import work
 from harness.plan import PlannedRun
+from harness.prepare import build, held_out, run_threads, training
 from harness.progress import TESTING, Progress
 from harness.record import RunFolder, RunRecord, TargetRecord
-from harness.seeds import seed_everything
 from harness.settings import Outcome, Report, Settings
 from harness.shared import StageStore, shared_features
 from harness.system import sampled
@@ -181,7 +177,7 @@ class _Job:
 
     def failed(self, title: str, error: Exception) -> None:
         """Note a failure in words."""
-        self.outcome.failures.append(_told(title, error, self.folder))
+        self.outcome.failures.append(told(title, error, self.folder))
 
     def train(self) -> Method:
         """Train from the newest checkpoint, or from nothing, and leave a RunRecord."""
@@ -266,7 +262,7 @@ class _Job:
             seconds=sum(entry["seconds"] for entry in history),
             interruptions=interruptions,
             environment=environment(),
-            finished_at=_now(),
+            finished_at=now(),
         )
 
     def trained_method(self) -> Method:
@@ -310,89 +306,17 @@ class _Job:
             queries_sha256=file_digest(folder.queries(target)),
             seconds=result.seconds,
             environment=environment(),
-            finished_at=_now(),
+            finished_at=now(),
         )
         self.commit(folder.target(target), done)
-
-
-def held_out(planned: PlannedRun, catalog: DataCatalog) -> HeldOut:
-    """The sources of a run, without the identities that its spec holds out."""
-    fold, spec = planned.fold, planned.spec
-    everything = [catalog.source(key, fold.source_images) for key in fold.sources]
-    return hold_out(everything, spec.holdout, spec.seed)
-
-
-def training(
-    planned: PlannedRun, catalog: DataCatalog, settings: Settings, device: torch.device
-) -> tuple[Method, TrainingImages]:
-    """The untrained method of a run and its training images, the same in every process of it."""
-    held = held_out(planned, catalog)
-    method, masks = build(planned, held.training), held.masks(planned.part_masks)
-    data = training_images(
-        catalog.root,
-        held.training,
-        method.transforms(),
-        seed=planned.spec.seed,
-        device=device,
-        workers=settings.loader_workers,
-        part_masks=masks.tensor() if masks else None,
-    )
-    return method, data
-
-
-def run_threads(spec: RunSpec, settings: Settings) -> int | None:
-    """Threads for a run's operators: of a small model, they only wait for each other.
-
-    And with one its numbers are those of every machine of a kind, whatever its cores.
-    """
-    return 1 if spec.preset == "tiny" else settings.threads
-
-
-def build(planned: PlannedRun, sources: Sequence[Split]) -> Method:
-    """The untrained method of a run; its initial weights come from the run's seed."""
-    seed_everything(planned.spec.seed, "initial weights")
-    return planned.method(planned.config, source_info(sources))
 
 
 def _count_start(folder: RunFolder) -> int:
     """How often this training has been started, this time included."""
     path = folder.path / "starts.log"
     before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    write_text(path, "\n".join([*before, _now()]) + "\n")
+    write_text(path, "\n".join([*before, now()]) + "\n")
     return len(before) + 1
-
-
-def leave_failure(folder: RunFolder, outcome: Outcome, settings: Settings) -> None:
-    """Leave beside a run why it failed and how to try again."""
-    note = {
-        "title": outcome.title,
-        "error": "\n".join(outcome.failures),
-        "log": str(folder.log),
-        "command": settings.command,
-        "at": _now(),
-    }
-    with contextlib.suppress(ReIDError, OSError):  # a full disk has been told of already
-        write_json(folder.failed, note)
-
-
-def could_not_begin(outcome: Outcome, error: Exception, settings: Settings) -> None:
-    """Note the failure of a run of which nothing was done: no lease, no data."""
-    folder = RunFolder(settings.out, outcome.run_id)
-    outcome.failures.append(_told(outcome.title, error, folder))
-    leave_failure(folder, outcome, settings)
-
-
-def _told(title: str, error: Exception, folder: RunFolder) -> str:
-    if isinstance(error, ReIDError):
-        return f"{title}: {error}"
-    # a bug: the whole traceback belongs in a file, its last line on the screen
-    said = f"{title}: {type(error).__name__}: {error}"
-    try:
-        with folder.log.open("a", encoding="utf-8") as log:
-            log.write("".join(traceback.format_exception(error)))
-    except OSError:
-        return said
-    return f"{said} (a bug; the traceback is in {folder.log})"
 
 
 def _parameters(method: Method) -> dict[str, int]:
@@ -401,7 +325,3 @@ def _parameters(method: Method) -> dict[str, int]:
         "all": sum(n for n, _ in sizes),
         "trainable": sum(n for n, trains in sizes if trains),
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

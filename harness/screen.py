@@ -293,22 +293,34 @@ def _clock(seconds: float) -> str:
 def show_table(console: Console, table: Table) -> None:
     """A result table, sections divided by lines, notes under it; no number is ever cut."""
     grid = _grid(table)
-    if (needed := _narrowest(console, grid)) > console.width:
-        grid.collapse_padding, grid.pad_edge = True, False
-        needed = _narrowest(console, grid)
+    natural = Measurement.get(console, console.options.update(width=WIDE), grid).maximum
+    fits = natural <= console.width
+    needed = natural if fits else _squeeze(grid, table.header, console.width)
     if needed > console.width:
         # what a terminal breaks is ugly, what a table leaves out is wrong
-        wide = Console(file=console.file, width=needed, color_system=None)
-        wide.print(grid)
+        Console(file=console.file, width=needed, color_system=None).print(grid)
     else:
         console.print(grid)
     for note in table.notes:
         console.print(Padding(escape(note), (0, 0, 0, 2), expand=False), highlight=False)
 
 
-def _narrowest(console: Console, grid: RichTable) -> int:
-    """Columns of a terminal that a table needs."""
-    return Measurement.get(console, console.options.update(width=WIDE), grid).minimum
+def _squeeze(grid: RichTable, header: Sequence[str], width: int) -> int:
+    """Fit a table into `width`, as far as no number is cut; returns the width that it takes.
+
+    Left to itself, rich narrows the first column below what it must have, and cuts the last.
+    """
+    grid.collapse_padding, grid.pad_edge = True, False
+    least = [column.min_width or 0 for column in grid.columns]
+    gaps = 2 * len(least)
+    spare = max(width - gaps - sum(least), 0)
+    for column, title, narrow in zip(grid.columns, header, least, strict=True):
+        wanted = max(map(len, title.split()), default=0)
+        more = min(max(wanted - narrow, 0), spare)
+        column.width, spare = narrow + more, spare - more
+    if grid.columns:
+        grid.columns[0].width = (grid.columns[0].width or 0) + spare
+    return gaps + sum(column.width or 0 for column in grid.columns)
 
 
 def _grid(table: Table) -> RichTable:

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.catalog import DataCatalog
 from harness.config import Contents, RunSpec
+from harness.failures import could_not_begin
 from harness.part_labels import PartLabelFinder
 from harness.plan import PlannedRun
-from harness.run import could_not_begin, run
+from harness.run import run
 from harness.settings import Outcome, Report, Settings
 from methods import registry as methods
 from protocols import standin
