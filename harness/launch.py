@@ -26,10 +26,9 @@ from harness.pending import is_finished, work
 from harness.plan import PlannedRun
 from harness.record import RunFolder
 from harness.run import run
-from harness.screen import Screen
+from harness.screen import Screen, many
 from harness.settings import How, Outcome, Settings, Slots
 from harness.stopping import Halving, group, read_curve
-from harness.watchdog import watched
 from harness.worker import Ticket
 from protocols.errors import ReIDError
 
@@ -86,7 +85,7 @@ def find_slots(
     cpus = per_process * processes
     if address:
         return Slots(how.workers, cpus, gpus, processes, address, ray=True)
-    if cpus > cores and how.workers is None and how.cpus_per_run:
+    if cpus > cores and how.cpus_per_run:
         raise ReIDError(f"--cpus-per-run {how.cpus_per_run}: this machine has {cores} cores.")
     fit = min(max(1, cores // cpus), room)
     workers = fit if how.workers is None else how.workers
@@ -117,7 +116,7 @@ def launch(
     ]
     done = len(planned) - len(pending)
     if done:
-        console.print(f"{done} of {len(planned)} runs are done already.", highlight=False)
+        console.print(f"{done} of {many(len(planned), 'run')} done already.", highlight=False)
     drivers.sweep(settings.out)
     if not pending:
         return []
@@ -271,7 +270,7 @@ def _ray(slots: Slots, launched: _Launch) -> Iterator[Compute]:
         active.clear()
 
     looking = threading.Thread(target=look, daemon=True)
-    with ThreadPoolExecutor(1) as pool, watched(), session(slots, settings.out) as engine:
+    with ThreadPoolExecutor(1) as pool, session(slots, settings.out) as engine:
         looking.start()
         try:
             yield compute

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ import psutil
 
 from harness.settings import Outcome, Slots
 from harness.stopping import Halving
+from harness.watchdog import watched
 from protocols.errors import ReIDError
 
 LOCAL = {
@@ -56,22 +57,65 @@ Engine = Callable[[Mapping[str, str], bool, Listener, Halving | None], str | Non
 what there is to say where Ray did not come to an end. `Halving` gives up what falls behind."""
 
 
+class _Kept:
+    """A session that outlives a call of `session`, and what ends it."""
+
+    def __init__(self) -> None:
+        self.stack = contextlib.ExitStack()
+        self.beside: _Beside | None = None
+
+    def fits(self, slots: Slots) -> bool:
+        """Whether it has room for what is asked for."""
+        if self.beside is None:
+            return False
+        mine = self.beside.slots
+        enough = mine.workers is None or (slots.workers or math.inf) <= mine.workers
+        return enough and replace(slots, workers=mine.workers) == mine
+
+
+_kept: list[_Kept] = []
+
+
+@contextmanager
+def kept_session() -> Iterator[None]:
+    """Calls of `session` in this block have one session together, as far as it has room."""
+    kept = _Kept()
+    _kept.append(kept)
+    with kept.stack:
+        try:
+            yield
+        finally:
+            _kept.remove(kept)
+
+
 @contextmanager
 def session(slots: Slots, out: Path) -> Iterator[Engine]:
     """One Ray session: of this machine, ended with the block, or a cluster's that goes on.
 
     Raises ReIDError, when it is first used, if there can be none.
     """
+    if not _kept:
+        with _session(slots, out) as beside:
+            yield beside.round
+        return
+    kept = _kept[-1]
+    if kept.beside is None or not kept.fits(slots):
+        kept.stack.close()
+        kept.beside = kept.stack.enter_context(_session(slots, out))
+    yield kept.beside.round
+
+
+@contextmanager
+def _session(slots: Slots, out: Path) -> Iterator[_Beside]:
     shared = out.absolute() / ".tune" if slots.address else Path(tempfile.gettempdir())
     shared.mkdir(parents=True, exist_ok=True)
-    storage = Path(tempfile.mkdtemp(dir=shared, prefix="harness-tune-"))
-    beside = _Beside(slots, storage)
-    try:
-        yield beside.round
-        beside.close()
-    finally:
-        beside.kill()
-        shutil.rmtree(storage, ignore_errors=True)
+    with watched(), tempfile.TemporaryDirectory(dir=shared, prefix="harness-tune-") as storage:
+        beside = _Beside(slots, Path(storage))
+        try:
+            yield beside
+            beside.close()
+        finally:
+            beside.kill()
 
 
 class _Beside:

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import socket
 import sys
 import threading
 import time
@@ -104,6 +105,7 @@ def _start(slots: Slots) -> Any:
     }
     try:
         if slots.address:
+            _require_answer(slots.address)
             ray.init(address=slots.address, **quiet)
             _require_room(slots, ray.nodes())
             return ray
@@ -124,6 +126,24 @@ def _start(slots: Slots) -> Any:
         where = f"The Ray cluster at {slots.address}" if slots.address else "Ray"
         raise ReIDError(
             f"{where} did not answer ({_last_line(error)}). --workers 0 computes in this process."
+        ) from error
+
+
+def _require_answer(address: str) -> None:
+    """Knock first: Ray itself waits for minutes. Raises ReIDError where nobody answers."""
+    if "://" in address:
+        return
+    from ray._private import services
+
+    found = services.canonicalize_bootstrap_address(address)
+    host, _, port = (found or "").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        at = f"{address} ({found})" if found and found != address else address
+        raise ReIDError(
+            f"No Ray cluster answers at {at}: {error}. `ray start --head` begins one; --workers 0 "
+            "computes in this process."
         ) from error
 
 

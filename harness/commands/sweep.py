@@ -23,6 +23,7 @@ from harness.forecast import show_plan
 from harness.launch import find_slots, launch
 from harness.pending import is_finished
 from harness.plan import Choice, PlannedRun, plan
+from harness.ray_engine import kept_session
 from harness.screen import many
 from harness.search import KINDS, Result, Trial, make_search, require_objective, result_of
 from harness.settings import Outcome, Settings
@@ -59,7 +60,10 @@ def sweep_command(request: SweepRequest, console: Console) -> int:
     if request.kind not in KINDS:
         raise UnknownName("--search", request.kind, KINDS)
     sweep = _Sweep(request, console)
-    return sweep.grid() if request.kind == "grid" else sweep.search()
+    if request.kind == "grid":
+        return sweep.grid()
+    with kept_session():  # a search launches round after round
+        return sweep.search()
 
 
 class _Sweep:

@@ -1,6 +1,7 @@
 """How many runs at a time, on what; a ticket says all that another process needs."""
 
 import os
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from harness.catalog import DataCatalog
 from harness.launch import Slots, _Launch, find_slots
 from harness.plan import choose, plan
-from harness.ray_trials import _gpus, _require_room
+from harness.ray_trials import _gpus, _require_answer, _require_room
 from harness.record import RunFolder
 from harness.run import _Job, run
 from harness.settings import How, Outcome, Settings
@@ -109,6 +110,14 @@ def test_a_run_that_was_busy_and_that_nobody_comes_to_again_is_given_up(tmp_path
     launched.rounds({one.spec.id: one}, compute)
     assert rounds == [False] + [True] * (len(rounds) - 1) and len(rounds) <= 5
     assert "a run: its process died" in said[0]
+
+
+def test_an_address_where_nobody_answers_is_refused_at_once():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    with pytest.raises(ReIDError, match="No Ray cluster answers"):
+        _require_answer(address)
 
 
 def test_the_address_may_come_from_the_environment(machine, monkeypatch):
