@@ -12,7 +12,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -168,8 +168,10 @@ class _Launch:
         tried = dict.fromkeys(left, 0)
         wait = False
         while left:
-            for run_id in left:
-                self.outcomes.pop(run_id, None)  # busy, the round before
+            # busy, the round before
+            busy = [run_id for run_id in left if self.outcomes.pop(run_id, None)]
+            if busy:
+                self.screen.say(f"Waiting for {many(len(busy), 'run')} of another command.")
             before = len(self.outcomes)
             compute(list(left.values()), wait)
             stuck = len(self.outcomes) == before
@@ -250,6 +252,7 @@ def _ray(slots: Slots, launched: _Launch) -> Iterator[Compute]:
 
     catalog, settings, screen = launched.catalog, launched.settings, launched.screen
     active: set[str] = set()
+    noted: list[Future[None]] = []
     end = threading.Event()
 
     def look() -> None:
@@ -260,13 +263,16 @@ def _ray(slots: Slots, launched: _Launch) -> Iterator[Compute]:
     def ended(outcome: Outcome) -> None:
         active.discard(outcome.run_id)
         # mirroring takes a while, and the engine must hand out the next run at once
-        pool.submit(launched.note, outcome)
+        noted.append(pool.submit(launched.note, outcome))
 
     def compute(left: Sequence[PlannedRun], wait: bool) -> None:
         tickets = {one.spec.id: Ticket.of(one, catalog, settings).model_dump_json() for one in left}
         listener = Listener(active.add, launched.dead.add, ended)
         launched.trouble = engine(tickets, wait, listener, _halving(left, launched))
-        pool.submit(lambda: None).result()  # until all are noted
+        if launched.trouble:
+            screen.say(f"Ray stopped: {launched.trouble}. What is left is begun again.")
+        while noted:
+            noted.pop(0).result()
         active.clear()
 
     looking = threading.Thread(target=look, daemon=True)

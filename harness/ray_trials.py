@@ -79,12 +79,13 @@ def main() -> None:
 
 def _look_after(say: Speaker) -> None:
     """End this process when one of Ray's own has ended: Tune would wait for it for ever."""
-    vital = [p for p in psutil.Process().children(recursive=True) if p.name() in VITAL]
+    below = psutil.Process().children(recursive=True)
+    vital = {process: process.name() for process in below if process.name() in VITAL}
     while True:
         time.sleep(1)
-        for process in vital:
+        for process, name in vital.items():
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                say("over", f"its {process.pid} died, a {VITAL[0]} or {VITAL[1]}")
+                say("over", f"its {name} (process {process.pid}) died")
                 os._exit(1)
 
 
