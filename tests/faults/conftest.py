@@ -6,18 +6,25 @@ from pathlib import Path
 
 import pytest
 
+from harness.lease import hold
+
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(scope="session")
-def undisturbed(standins, tmp_path_factory):
-    """The records of the matrix, computed by one process that nobody disturbs."""
+def undisturbed(standin_cache, tmp_path_factory):
+    """The records of the matrix, computed by one process that nobody disturbs.
+
+    Once for all processes that share the tests.
+    """
     from matrix import MATRIX, Started
 
-    out = tmp_path_factory.mktemp("undisturbed")
-    with Started(*MATRIX, "--out", out, "--tracking", "off", "--workers", 0) as run:
-        status, printed = run.end()
-    assert status == 0, printed
+    out = standin_cache / "undisturbed"
+    with hold(out / ".lease"):
+        if not (out / "tables").exists():
+            with Started(*MATRIX, "--out", out, "--tracking", "off", "--workers", 0) as run:
+                status, printed = run.end()
+            assert status == 0, printed
     return out

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 MATRIX = ("run", "--method", "vision-only", "--protocol", "C3->MA,C3->D,MA->D",
-          "--set", "epochs=3")  # fmt: skip
+          "--set", "epochs=4")  # fmt: skip
 RUNS, ROWS = 2, 3
 PATIENCE = 120.0
 
@@ -29,6 +29,8 @@ class Started:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            # also where the tests run in the background of a shell, which ignores it
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             env={k: v for k, v in os.environ.items() if k != "HARNESS_WORKERS"} | environment,
         )
         self.seen: set[psutil.Process] = set()

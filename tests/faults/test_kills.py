@@ -4,45 +4,54 @@ import json
 import os
 import re
 import signal
+from collections import Counter
 
-import pytest
 from matrix import KILL, MATRIX, ROWS, Started, epochs_begun, interruptions, results
 
 
-@pytest.mark.parametrize("what", ["driver", "everything", "Ctrl-C"])
-def test_the_same_command_ends_with_the_same_numbers(harness, undisturbed, tmp_path, what):
+def test_stopped_three_ways_the_same_command_ends_with_the_same_numbers(
+    harness, undisturbed, tmp_path
+):
+    """Ctrl-C, kill -9 of the command, kill -9 of everything; then the other engine finishes."""
     out = ("--out", tmp_path, "--tracking", "off")
-    with Started(*MATRIX, *out, "--workers", 2) as run:
-        run.until(tmp_path, "*/checkpoint/epoch-00002")
-        if what == "driver":
-            os.kill(run.process.pid, KILL)
-        elif what == "everything":
-            for process in run.family():
-                process.kill()
-            os.kill(run.process.pid, KILL)
-        else:
-            os.killpg(run.process.pid, signal.SIGINT)
-        status, printed = run.end()
-        run.require_no_orphans()
-    if what == "Ctrl-C":
-        assert status == 130
-        assert "The same command goes on" in printed and "Traceback" not in printed
-    begun = {path.parent.name for path in tmp_path.glob("*/starts.log")}
-    done = {path.parent.name for path in tmp_path.glob("*/run.json")}
-    saved = {path.parents[1].name: len(list(path.parent.iterdir()))
-             for path in tmp_path.glob("*/checkpoint/epoch-*")}  # fmt: skip
-    assert begun - done and saved
-    # the other engine goes on where Ray's workers were
+    stopped: Counter[str] = Counter()
+    for epoch, stop in enumerate((_ctrl_c, _kill_the_driver, _kill_everything), 1):
+        with Started(*MATRIX, *out, "--workers", 1) as run:
+            run.until(tmp_path, f"*/checkpoint/epoch-{epoch:05d}")
+            stop(run)
+            run.require_no_orphans()
+        begun = {path.parent.name for path in tmp_path.glob("*/starts.log")}
+        stopped.update(begun - {path.parent.name for path in tmp_path.glob("*/run.json")})
+        assert list(tmp_path.glob("*/checkpoint/epoch-*"))
     status, printed = harness(*MATRIX, *out, "--workers", 0)
     assert status == 0, printed
     assert results(tmp_path) == results(undisturbed)
+    assert max(stopped.values()) == 3
     assert interruptions(tmp_path) == {
-        run_id: int(run_id in begun - done) for run_id in interruptions(undisturbed)
+        run_id: stopped[run_id] for run_id in interruptions(undisturbed)
     }
     for run_id in interruptions(undisturbed):
         epochs = epochs_begun(tmp_path / run_id)
-        # only the epoch that was interrupted is there twice, and its first time did not end
+        # the epoch that was interrupted is begun again, and no other
         assert sorted(set(epochs)) == sorted(epochs)
+
+
+def _ctrl_c(run: Started) -> None:
+    os.killpg(run.process.pid, signal.SIGINT)
+    status, printed = run.end()
+    assert status == 130
+    assert "The same command goes on" in printed and "Traceback" not in printed
+
+
+def _kill_the_driver(run: Started) -> None:
+    os.kill(run.process.pid, KILL)
+    assert run.end()[0] == -KILL
+
+
+def _kill_everything(run: Started) -> None:
+    for process in run.family():
+        process.kill()
+    _kill_the_driver(run)
 
 
 def test_two_launchers_share_the_work(undisturbed, tmp_path):

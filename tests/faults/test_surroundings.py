@@ -21,7 +21,7 @@ def test_the_clock_jumps_ray_dies_and_the_tracking_server_is_away(harness, undis
     shims.mkdir()
     (shims / "sitecustomize.py").write_text(JUMPING)
     path = os.pathsep.join([str(shims), os.environ["PYTHONPATH"]])
-    arguments = ("--out", out, "--workers", 2, "--tracking", "http://127.0.0.1:9")
+    arguments = ("--out", out, "--workers", 1, "--tracking", "http://127.0.0.1:9")
     with Started(*MATRIX, *arguments, PYTHONPATH=path) as run:
         run.until(out, "*/checkpoint/epoch-00001")
         (raylet,) = (process for process in run.family() if process.name() == "raylet")
