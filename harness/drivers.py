@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.lease import Holder
-from harness.signs import put, take, this_process
+from harness.signs import put, take
 
 FOLDER = ".drivers"
 
@@ -37,7 +37,7 @@ class DriverFile:
 
     def __init__(self, out: Path) -> None:
         self.folder = out / FOLDER
-        self.writer = this_process()
+        self.writer = Holder.here()
         self.path = self.folder / f"{self.writer.host}-{self.writer.pid}.json"
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)

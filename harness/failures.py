@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from datetime import UTC, datetime
 
 from harness.files import write_json
 from harness.record import RunFolder
 from harness.settings import Outcome, Settings
+from harness.signs import utc
 from protocols.errors import ReIDError
 
 
@@ -19,7 +19,7 @@ def leave_failure(folder: RunFolder, outcome: Outcome, settings: Settings) -> No
         "error": "\n".join(outcome.failures),
         "log": str(folder.log),
         "command": settings.command,
-        "at": now(),
+        "at": utc(),
     }
     with contextlib.suppress(ReIDError, OSError):  # a full disk has been told of already
         write_json(folder.failed, note)
@@ -33,6 +33,7 @@ def could_not_begin(outcome: Outcome, error: Exception, settings: Settings) -> N
 
 
 def told(title: str, error: Exception, folder: RunFolder) -> str:
+    """A failure in words; the traceback of a bug goes into the run's log."""
     if isinstance(error, ReIDError):
         return f"{title}: {error}"
     # a bug: the whole traceback belongs in a file, its last line on the screen
@@ -43,8 +44,3 @@ def told(title: str, error: Exception, folder: RunFolder) -> str:
     except OSError:
         return said
     return f"{said} (a bug; the traceback is in {folder.log})"
-
-
-def now() -> str:
-    """The time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
+import torch
 from rich.console import Console
 
 from harness import drivers
@@ -47,8 +48,6 @@ def find_slots(
 
     Raises ReIDError for more than there is.
     """
-    import torch
-
     # asked for in so many words, this process it is
     address = how.address or (os.environ.get("RAY_ADDRESS") if how.workers != 0 else None)
     if address and how.workers == 0:
@@ -126,7 +125,8 @@ def launch(
         session=uuid.uuid4().hex,
         threads=max(1, slots.cpus // slots.processes),
         processes=slots.processes,
-        device=settings.device if slots.gpus else "cpu",
+        # without a GPU of its own a run would take any that it sees
+        device="cpu" if not slots.gpus and _gpus_there(slots) else settings.device,
     )
     units = {one.spec.id: work(one, catalog, settings.out, settings.force) for one in pending}
     with Screen(
@@ -139,6 +139,10 @@ def launch(
         with engine as compute:
             launched.rounds({one.spec.id: one for one in pending}, compute)
     return list(launched.outcomes.values())
+
+
+def _gpus_there(slots: Slots) -> bool:
+    return bool(slots.address) or torch.cuda.is_available()
 
 
 Compute = Callable[[Sequence[PlannedRun], bool], None]

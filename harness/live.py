@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.lease import Holder
 from harness.progress import EVALUATION_PASS, GOING_ON, TESTING, Progress, duration
-from harness.signs import BEAT, put, take, this_process, utc
+from harness.signs import BEAT, put, take, utc
 from harness.speed import Rate, Speed
 
 LIVE, LOG = "live.json", "run.log"
@@ -102,7 +102,7 @@ class Watched(Progress):
         self._speed = Speed()
         started = utc()
         self._live = Live(
-            run_id, title, method, fold, seed, writer=this_process(), worker="", started=started,
+            run_id, title, method, fold, seed, writer=Holder.here(), worker="", started=started,
             updated=started, sequence=0, elapsed=0.0, speed=None, doing="preparing", stage="",
             epoch=0, epochs=0, loss=None, images_per_second=None, done=0.0, skipped=0.0,
             total=max(total, 1.0), lines=0, said=[],

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MIRROR_VERSION = 2
 """Goes up when this file shows records differently; the next sync then shows all of them anew."""
 
+PARENT = "mlflow.parentRunId"
+"""The tag by which MLflow's pages show a run below another."""
 KEY = "harness.key"
 """Tag that says whose mirror a run is: `RUN`, `RUN/TARGET` or `plan:PLAN`."""
 RUN_ID = "harness.run_id"

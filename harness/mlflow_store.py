@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.files import locked, write_atomic
-from harness.mirror import FIGURES, KEY, MIRRORED, PLAN, RUN_ID, TRAINING, Mirror, Training
+from harness.mirror import FIGURES, KEY, MIRRORED, PARENT, PLAN, RUN_ID, TRAINING, Mirror, Training
 from harness.mirror import Metric as Value
-from harness.quiet import quiet as _quiet
+from harness.quiet import quiet
 from protocols.errors import ReIDError
 
-PARENT = "mlflow.parentRunId"
-"""The tag by which MLflow's pages show a run below another."""
 METRICS_PER_CALL, PARAMS_PER_CALL = 800, 100
 """Servers refuse more than 1000 values or 100 parameters at once."""
 
@@ -56,7 +54,7 @@ def open_store(
     `database` is the file of an SQLite store; `artifacts` is where runs of a new experiment keep
     their files, None to let the server choose.
     """
-    with _quiet():
+    with quiet():
         try:
             from mlflow.exceptions import MlflowException
             from sqlalchemy.exc import SQLAlchemyError

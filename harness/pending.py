@@ -21,8 +21,7 @@ def is_finished(
     folder = RunFolder(out, planned.spec.id)
     if not folder.run.exists():
         return read_stopped(folder.stopped, rule) is not None
-    prints = ((target, catalog.target_fingerprint(target)) for target in planned.fold.targets)
-    return all(folder.has_target(target, fingerprint) for target, fingerprint in prints)
+    return not missing_targets(planned, catalog, out)
 
 
 def missing_targets(planned: PlannedRun, catalog: DataCatalog, out: Path) -> list[str]:

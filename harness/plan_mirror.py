@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.mirror import KEY, MIRRORED, PLAN, Metric, Mirror
+from harness.mirror import KEY, MIRRORED, PARENT, PLAN, Metric, Mirror
 from harness.plans import PlanRecord
 from harness.texts import milliseconds, params, whole
 
 if TYPE_CHECKING:
     from harness.mlflow_store import Store
 
-PARENT = "mlflow.parentRunId"
 LONGEST_NAME = 120
 
 

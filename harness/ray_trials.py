@@ -26,6 +26,7 @@ import psutil
 
 from harness.settings import Slots
 from harness.stopping import Curve, Halving, halving_of
+from harness.watchdog import alive
 from protocols.errors import ReIDError
 
 OBJECT_STORE = 80 * 2**20
@@ -84,7 +85,7 @@ def _look_after(say: Speaker) -> None:
     while True:
         time.sleep(1)
         for process, name in vital.items():
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            if not alive(process):
                 say("over", f"its {name} (process {process.pid}) died")
                 os._exit(1)
 

@@ -19,7 +19,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -194,8 +193,7 @@ class RunFolder:
             found = json.loads(self.target(name).read_bytes())
             if found["record_version"] != RECORD_VERSION or found["fingerprint"] != fingerprint:
                 return False
-            digest = hashlib.sha256(self.queries(name).read_bytes()).hexdigest()
-            return bool(digest == found["queries_sha256"])
+            return bool(file_digest(self.queries(name)) == found["queries_sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
 

@@ -16,7 +16,7 @@ from harness import record
 from harness.catalog import DataCatalog
 from harness.environment import environment, threads
 from harness.evaluate import Extractor, Features, evaluate, probe_metrics, query_table
-from harness.failures import could_not_begin, leave_failure, now, told
+from harness.failures import could_not_begin, leave_failure, told
 from harness.files import file_digest, write_atomic, write_text
 from harness.holdout import objective, validated_epoch
 from harness.lease import Held, Lease, LeaseLost, hold
@@ -29,6 +29,7 @@ from harness.progress import TESTING, Progress
 from harness.record import RunFolder, RunRecord, TargetRecord
 from harness.settings import Outcome, Report, Settings
 from harness.shared import StageStore, shared_features
+from harness.signs import utc
 from harness.system import sampled
 from harness.train import cpu_state, make_accelerator, train
 from methods.interface import Method
@@ -136,9 +137,11 @@ class _Job:
         if not left and (trained or wanted):
             return
         method = self.trained_method() if trained else self.train()
+        device = make_accelerator(self.spec.precision, self.settings.device).device
+        method.to(device)
         for target in left:
             try:
-                self.evaluate(method, target)
+                self.evaluate(method, target, device)
                 self.outcome.computed.append(target)
             except LeaseLost:
                 raise
@@ -262,7 +265,7 @@ class _Job:
             seconds=sum(entry["seconds"] for entry in history),
             interruptions=interruptions,
             environment=environment(),
-            finished_at=now(),
+            finished_at=utc(),
         )
 
     def trained_method(self) -> Method:
@@ -278,11 +281,9 @@ class _Job:
             method.load_state_dict(load_file(model))
         return method
 
-    def evaluate(self, method: Method, target: str) -> None:
+    def evaluate(self, method: Method, target: str, device: torch.device) -> None:
         """Test on one target and leave its TargetRecord and its queries."""
         catalog, folder = self.catalog, self.folder
-        device = make_accelerator(self.spec.precision, self.settings.device).device
-        method.to(device)
         probes = catalog.probes(target)
         workers, digest = self.settings.loader_workers, catalog.target_fingerprint(target)
         extractor = Extractor(method, catalog.root, device, workers, self.progress)
@@ -306,7 +307,7 @@ class _Job:
             queries_sha256=file_digest(folder.queries(target)),
             seconds=result.seconds,
             environment=environment(),
-            finished_at=now(),
+            finished_at=utc(),
         )
         self.commit(folder.target(target), done)
 
@@ -315,7 +316,7 @@ def _count_start(folder: RunFolder) -> int:
     """How often this training has been started, this time included."""
     path = folder.path / "starts.log"
     before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    write_text(path, "\n".join([*before, now()]) + "\n")
+    write_text(path, "\n".join([*before, utc()]) + "\n")
     return len(before) + 1
 
 

@@ -23,9 +23,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.drivers import Driver, DriverFile
+from harness.lease import Holder
 from harness.live import Live, Watched
 from harness.progress import Progress, duration
-from harness.signs import BEAT, this_process, utc
+from harness.signs import BEAT, utc
 from harness.tally import Tally
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Screen:
         out: Path | None = None,
         command: str = "",
     ) -> None:
-        self.console, self.command, self.me = console, command, this_process()
+        self.console, self.command, self.me = console, command, Holder.here()
         self.tally = Tally(total_units, runs)
         self._lock = threading.RLock()
         self._file = DriverFile(out) if out else None

@@ -53,11 +53,6 @@ class Pulse:
         return "running" if changed is not None and now - changed < self.patience else "silent"
 
 
-def this_process() -> Holder:
-    """Who this is."""
-    return Holder.here()
-
-
 def utc() -> str:
     """The time, for people."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -52,7 +52,7 @@ def main() -> None:
             known |= _begun(driver)
     said = sys.stdin.buffer.read()
     deadline = time.monotonic() + (TIDY if said == BYE else 0)
-    while (left := _alive(known)) and time.monotonic() < deadline:
+    while (left := set(filter(alive, known))) and time.monotonic() < deadline:
         time.sleep(0.1)
     for process in left | _below(left):
         with contextlib.suppress(psutil.Error):
@@ -77,13 +77,12 @@ def _below(processes: set[psutil.Process]) -> set[psutil.Process]:
     return {one for one in found if one.pid != os.getpid()}
 
 
-def _alive(known: set[psutil.Process]) -> set[psutil.Process]:
-    alive = set()
-    for process in known:
-        with contextlib.suppress(psutil.Error):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                alive.add(process)
-    return alive
+def alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that only waits to be buried does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 if __name__ == "__main__":

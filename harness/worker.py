@@ -75,7 +75,7 @@ class Ticket(BaseModel):
         sys.path.extend(path for path in self.modules if path not in sys.path)
         fold = Fold(self.sources, self.source_images, self.targets)
         out = self.settings.out
-        catalog = _catalog(self.data, out, self.sources + self.targets if self.rendered else ())
+        catalog = _catalog(self.root(), out)
         method = methods.load(self.spec.method)
         config = method.Config(**self.config)
         self._require_same_data(catalog)
@@ -95,6 +95,12 @@ class Ticket(BaseModel):
             )
         return PlannedRun(self.spec, fold, method, config, masks, self.setting), catalog
 
+    def root(self) -> Path:
+        """Where the data are; stand-ins that another machine rendered are rendered here too."""
+        if self.rendered and not self.data.is_dir():
+            return standin.data_root(keys=sorted({*self.sources, *self.targets}))
+        return self.data
+
     def _require_same_data(self, catalog: DataCatalog) -> None:
         for source, planned in self.spec.sources.items():
             if catalog.source_fingerprint(source, self.source_images) != planned:
@@ -105,10 +111,7 @@ class Ticket(BaseModel):
 
 
 @cache
-def _catalog(root: Path, out: Path, rendered: tuple[str, ...]) -> DataCatalog:
-    """The data sets of a root; stand-ins that another machine rendered are rendered here too."""
-    if rendered and not root.is_dir():
-        root = standin.data_root(keys=tuple(sorted(set(rendered))))
+def _catalog(root: Path, out: Path) -> DataCatalog:
     return DataCatalog(root, out / ".verified")
 
 

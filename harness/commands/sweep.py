@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import shlex
-import sys
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 from rich.console import Console
 from rich.markup import escape
 
-from harness import plans
 from harness.commands import sweep_tables as tables
-from harness.commands.run import RunRequest, _close, _data
+from harness.commands.launching import Launching, RunRequest
 from harness.commands.sweep_settings import Accept, find_methods
-from harness.commands.tracking import Mirroring
-from harness.config import PRECISIONS, Precision, parse_overrides
-from harness.files import require_writable
-from harness.forecast import show_plan
-from harness.launch import find_slots, launch
+from harness.config import parse_overrides
 from harness.pending import is_finished
-from harness.plan import Choice, PlannedRun, plan
+from harness.plan import PlannedRun
 from harness.ray_engine import kept_session
 from harness.screen import many
 from harness.search import KINDS, Result, Trial, make_search, require_objective, result_of
-from harness.settings import Outcome, Settings
 from harness.space import Setting, as_override, grid, make_space, parse_space
 from harness.stopping import EarlyStopping
 from harness.tracking import EXPERIMENT, safe
-from harness.train import require_device
 from protocols.errors import ReIDError, UnknownName
 
 TRIALS, HOLDOUT, OBJECTIVE, GRACE = 20, 0.2, "source-mAP", 3
@@ -53,12 +43,6 @@ class SweepRequest:
 
 def sweep_command(request: SweepRequest, console: Console) -> int:
     """Do what is asked; returns the exit status: 0, or 1 if a run failed."""
-    run = request.run
-    require_device(run.device)
-    if run.precision not in (None, *PRECISIONS):
-        raise UnknownName("--precision", str(run.precision), PRECISIONS)
-    if request.kind not in KINDS:
-        raise UnknownName("--search", request.kind, KINDS)
     sweep = _Sweep(request, console)
     if request.kind == "grid":
         return sweep.grid()
@@ -66,75 +50,21 @@ def sweep_command(request: SweepRequest, console: Console) -> int:
         return sweep.search()
 
 
-class _Sweep:
+class _Sweep(Launching):
     """One call of the command: what is asked for, and what has been computed."""
 
     def __init__(self, request: SweepRequest, console: Console) -> None:
-        self.request, self.run, self.console = request, request.run, console
-        self.started = time.monotonic()
+        super().__init__(request.run, console)
+        if request.kind not in KINDS:
+            raise UnknownName("--search", request.kind, KINDS)
+        self.request = request
         self.texts = parse_space(request.axes)
         self.names = find_methods(self.run.methods, self.texts)
-        self.preset = self.run.preset or ("paper" if self.run.data else "tiny")
         overrides = parse_overrides(self.run.overrides)
         self.accepts = [Accept(name, self.preset, overrides) for name in self.names]
         self.spaces = [
             make_space(self.texts, a.name, a.method, self.preset, overrides) for a in self.accepts
         ]
-        self.outcomes: list[Outcome] = []
-
-    def open(self) -> None:
-        """The data and the folder of records."""
-        self.selected, self.catalog = _data(self.run, self.console)
-        self.command = safe(shlex.join(["harness", *sys.argv[1:]]))
-        self.settings = Settings(
-            self.run.out,
-            self.run.device,
-            self.run.loader_workers,
-            self.run.force,
-            command=self.command,
-        )
-        self.mirror = Mirroring(self.run.out, self.run.tracking, self.console, self.run.experiment)
-
-    def plan(self, choices: Sequence[Choice], holdout: float | None = None) -> list[PlannedRun]:
-        """The runs of some settings."""
-        precision = cast(Precision | None, self.run.precision)
-        rows, seeds, out = self.selected, self.run.seeds, self.run.out
-        return plan(choices, rows, seeds, self.catalog, precision, out, holdout)
-
-    def forecast(self, planned: Sequence[PlannedRun]) -> int:
-        """Show a plan and compute nothing."""
-        slots = find_slots(self.run.how, planned, self.run.device)
-        show_plan(planned, self.catalog, self.settings, slots.workers or 1, self.console)
-        return 0
-
-    def compute(self, planned: Sequence[PlannedRun], beside: Sequence[PlannedRun] = ()) -> None:
-        """What is missing of a plan; a run is given up beside these runs and those `beside`."""
-
-        def finished(outcome: Outcome) -> None:
-            if outcome.trained or outcome.computed:
-                self.mirror.sync([outcome.run_id])
-
-        how, settings, console = self.run.how, self.settings, self.console
-        self.outcomes += launch(planned, self.catalog, settings, how, console, finished, beside)
-
-    def remember(self, planned: Sequence[PlannedRun], search: str = "") -> None:
-        """Keep which runs belong to the sweep; `search` tells one that finds them on the way."""
-        plans.remember(
-            self.run.out,
-            list(dict.fromkeys(one.spec.id for one in planned)),
-            kind="sweep",
-            command=self.command,
-            methods=self.names,
-            protocol=self.run.protocol,
-            seeds=self.run.seeds,
-            search=search,
-            settings={one.spec.id: one.setting for one in planned if one.setting},
-        )
-
-    def close(self, problems: Sequence[str] = ()) -> int:
-        """Where everything is, and what failed."""
-        seconds = time.monotonic() - self.started
-        return _close(self.run, self.outcomes, problems, self.console, seconds)
 
     def grid(self) -> int:
         """Every setting, tested on the targets."""
@@ -153,15 +83,11 @@ class _Sweep:
         planned = self.plan(choices)
         if self.run.dry_run:
             return self.forecast(planned)
-        require_writable(self.run.out)
-        self.remember(planned)
+        self.remember(planned, "sweep", self.names)
         self.compute(planned)
         # also what an earlier command left unsaid
         self.mirror.sync([one.spec.id for one in planned])
-        problems = tables.show_grid(
-            planned, self.selected, self.catalog, self.run, said, self.console
-        )
-        return self.close(problems)
+        return self.close(tables.show_grid(self, planned, said))
 
     def search(self) -> int:
         """Settings that are chosen on held-out source identities; no target is opened."""
@@ -195,7 +121,7 @@ class _Sweep:
         self.mirror.sync([one.spec.id for one in planned])
         said = [*aim.said(), _counted(len(trials), aim.trials, len(set(accept.left_out)))]
         self.say("")
-        tables.show_search(trials, planned, aim.metric, self.run, said, self.console)
+        tables.show_search(self, trials, planned, aim.metric, said)
         best = tables.ranked(trials)[0]
         if best.result.metrics:
             self.say("The best, trained on every source identity and tested on the targets:")
@@ -208,12 +134,12 @@ class _Sweep:
 
     def round(self, aim: _Aim, planned: Sequence[PlannedRun], before: Sequence[PlannedRun]) -> None:
         """Compute the runs of some settings; `before` are those of earlier ones."""
-        require_writable(self.run.out)
         run = self.run
         axes = " ".join(f"{key}={text}" for key, text in self.texts.items())
         what = (self.names, self.preset, str(run.data), run.seeds, run.precision, run.overrides)
         # more trials of a search are the same search
-        self.remember(planned, f"{axes} {what} {replace(aim, trials=0)}")
+        text = f"{axes} {what} {replace(aim, trials=0)}"
+        self.remember(planned, "sweep", self.names, text)
         self.compute(planned, before)
 
     def results(self, aim: _Aim, planned: Sequence[PlannedRun], settings: int) -> list[Result]:

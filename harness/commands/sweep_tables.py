@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
-from rich.markup import escape
-
-from harness.catalog import DataCatalog
-from harness.commands.run import RunRequest, said_of
-from harness.files import write_text
+from harness.commands.launching import Launching, names_of
 from harness.plan import PlannedRun
 from harness.screen import show_table
 from harness.search import Trial
 from harness.space import shown
 from protocols.types import Protocol
 from results import tables
-from results.collect import Row, rows
+from results.collect import Row
 
 WIDE = 4
 """With more protocols than this, the terminal shows means only; the file has every one."""
@@ -27,24 +21,12 @@ ABLATION = (
 )
 
 
-def show_grid(
-    planned: Sequence[PlannedRun],
-    selected: Sequence[Protocol],
-    catalog: DataCatalog,
-    run: RunRequest,
-    said: Sequence[str],
-    console: Console,
-) -> list[str]:
+def show_grid(call: Launching, planned: Sequence[PlannedRun], said: Sequence[str]) -> list[str]:
     """Print a line a setting, keep it as Markdown; returns what can't be read."""
-    found, problems = rows(run.out, {one.spec.id for one in planned})
-    wanted = {(one.spec.id, target) for one in planned for target in one.fold.targets}
+    found, problems = call.rows(planned)
     by_run: dict[str, list[Row]] = {}
     for row in found:
-        target = row.target
-        # a number of data that have changed since is nobody's
-        same = target.fingerprint == catalog.target_fingerprint(target.target)
-        if (row.run.run_id, target.target) in wanted and same:
-            by_run.setdefault(row.run.run_id, []).append(row)
+        by_run.setdefault(row.run.run_id, []).append(row)
     if not by_run:
         return problems
     several = len({one.spec.method for one in planned}) > 1
@@ -53,14 +35,11 @@ def show_grid(
         key = one.spec.method, one.config.model_dump_json()
         name = f"{one.spec.method} {one.setting}" if several else one.setting
         settings.setdefault(key, (name, []))[1].extend(by_run.get(one.spec.id, []))
-    title = f"{_names(planned)} on {run.protocol}, by setting"
-    notes = [*said_of(planned, run), *said, ABLATION]
-    whole = _grid(list(settings.values()), selected, title, notes)
-    if len(selected) > WIDE:
-        show_table(console, _means(whole))
-    else:
-        show_table(console, whole)
-    _keep(whole, planned, run, console)
+    title = f"{names_of(planned)} on {call.run.protocol}, by setting"
+    notes = [*call.said(planned), *said, ABLATION]
+    whole = _grid(list(settings.values()), call.selected, title, notes)
+    show_table(call.console, _means(whole) if len(call.selected) > WIDE else whole)
+    _keep(call, whole, planned)
     return problems
 
 
@@ -108,12 +87,11 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def show_search(
+    call: Launching,
     trials: Sequence[Trial],
     planned: Sequence[PlannedRun],
     metric: str,
-    run: RunRequest,
     said: Sequence[str],
-    console: Console,
 ) -> None:
     """Print a line a trial, best first, and keep it as Markdown."""
     keys = list(trials[0].setting)
@@ -122,14 +100,14 @@ def show_search(
         values = [shown(trial.setting[key]) for key in keys]
         lines.append((_number(trial), *values, *_cells(trial, metric)))
     header = ("Trial", *keys, "held-out\nmAP", "held-out\nRank-1")
-    notes = ["Per cent; higher is better.", *said, *said_of(planned, run)]
-    if any(one.spec.preset == "tiny" and run.data is None for one in planned):
+    notes = ["Per cent; higher is better.", *said, *call.said(planned)]
+    if any(one.spec.preset == "tiny" and call.run.data is None for one in planned):
         notes.append(tables.STANDIN_NOTE)
-    title = f"{_names(planned)} on the sources of {run.protocol}, by held-out identities"
+    title = f"{names_of(planned)} on the sources of {call.run.protocol}, by held-out identities"
     section = tables.Section("Trials, best first", lines)
     table = tables.Table(title, header, [section], None, notes)
-    show_table(console, table)
-    _keep(table, planned, run, console)
+    show_table(call.console, table)
+    _keep(call, table, planned)
 
 
 def _number(trial: Trial) -> str:
@@ -144,17 +122,7 @@ def _cells(trial: Trial, metric: str) -> list[str]:
     return ["-" if value is None else f"{100 * value:.1f}" for value in values]
 
 
-def _names(planned: Sequence[PlannedRun]) -> str:
-    return ", ".join(dict.fromkeys(one.spec.method for one in planned))
-
-
-def _keep(
-    table: tables.Table, planned: Sequence[PlannedRun], run: RunRequest, console: Console
-) -> None:
+def _keep(call: Launching, table: tables.Table, planned: Sequence[PlannedRun]) -> None:
     """The table as Markdown, under one name for the same runs and rows."""
-    content = "\n".join([*(one.spec.id for one in planned), run.protocol])
-    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-    names = "".join(c if c.isalnum() or c in "+-" else "_" for c in _names(planned))[:80]
-    path = run.out / "tables" / f"sweep-{names}-{digest}.md"
-    write_text(path, tables.to_markdown(table))
-    console.print(f"\nTable:   {escape(str(path))}", highlight=False, soft_wrap=True)
+    content = [*(one.spec.id for one in planned), call.run.protocol]
+    call.keep(table, f"sweep-{names_of(planned)[:80]}", content)

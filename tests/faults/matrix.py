@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from harness.watchdog import alive
+
 MATRIX = ("run", "--method", "vision-only", "--protocol", "C3->MA,C3->D,MA->D",
           "--set", "epochs=4")  # fmt: skip
 RUNS, ROWS = 2, 3
@@ -73,14 +75,6 @@ class Started:
         while left := self.family():
             assert time.monotonic() < deadline, [" ".join(one.cmdline()) for one in left]
             time.sleep(0.1)
-
-
-def alive(process: psutil.Process) -> bool:
-    """Whether a process runs; one that only waits to be buried does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def worker_of(run: Path) -> int:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from matrix import MATRIX, Started, alive, interruptions, results
+from matrix import MATRIX, Started, interruptions, results
+
+from harness.watchdog import alive
 
 RAY = Path(sys.executable).with_name("ray")
 SECRET = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}

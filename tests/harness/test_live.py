@@ -12,7 +12,7 @@ import pytest
 from harness import live as live_module
 from harness.lease import Holder
 from harness.live import LIVE, LOG, LiveRun, Watched, read_live
-from harness.signs import Pulse, this_process
+from harness.signs import Pulse
 
 ELSEWHERE = Holder(host="far", machine="another boot", pid=1, started="1")
 
@@ -50,7 +50,7 @@ def test_a_run_shows_how_far_it_is_and_leaves_a_log(tmp_path, clock):
     assert (live.stage, live.epoch, live.epochs, live.loss) == ("identity", 2, 2, 1.0)
     assert (live.done, live.skipped, live.total) == (90, 0, 1000)
     assert (live.said, live.lines, said) == (["a checkpoint is damaged"], 1, live.said)
-    assert live.writer == this_process() and live.what == "identity 2/2"
+    assert live.writer == Holder.here() and live.what == "identity 2/2"
     assert [path.name for path in folder.iterdir()] == [LOG], "live.json is gone with its process"
     lines = [line.split(" ", 1)[1] for line in (folder / LOG).read_text().splitlines()]
     assert lines[0].startswith("started: muva on MA, seed 3 (process ")
@@ -181,13 +181,13 @@ def test_the_file_of_a_process_that_took_over_stays(tmp_path):
 
 
 def test_on_this_machine_the_process_itself_is_looked_at():
-    code = "from harness.signs import *; import json, sys; h = this_process(); print(h.pid, "
+    code = "from harness.lease import Holder; import json, sys; h = Holder.here(); print(h.pid, "
     code += "h.started, flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         pid, started = other.stdout.readline().split()
-        writer = replace(this_process(), pid=int(pid), started=started)
+        writer = replace(Holder.here(), pid=int(pid), started=started)
         assert Pulse().state("run", writer, 1) == "running", "though its state does not change"
         reused = replace(writer, started=str(int(started) + 1))
         assert Pulse().state("run", reused, 1) == "interrupted", "another process of that number"

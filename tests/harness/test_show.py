@@ -15,6 +15,7 @@ from harness import cli, mlflow_store, record
 from harness.commands import show
 from harness.config import RunSpec
 from harness.files import file_digest
+from harness.quiet import quiet
 from harness.record import RunFolder, RunRecord, TargetRecord
 from harness.tracking import default_uri, sync
 from methods.interface import Method, MethodCard, MethodConfig, PartMaps, Transform, Transforms
@@ -116,7 +117,7 @@ def harness(standins, monkeypatch, capsys):
 def empty_database(tmp_path_factory):
     """MLflow takes a second to make one."""
     path = tmp_path_factory.mktemp("database") / "mlflow.db"
-    with mlflow_store._quiet():
+    with quiet():
         mlflow_store._make_database(path, f"sqlite:///{path}", path.parent.as_uri())
     return path
 
@@ -314,7 +315,7 @@ def test_a_file_of_ones_own(harness, tmp_path):
 
 
 def client(out):
-    with mlflow_store._quiet():
+    with quiet():
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=default_uri(out))
@@ -331,7 +332,7 @@ def shown_in_mlflow(out):
     ]
     run_id = parent.info.run_id
     names = [a.path for a in store.list_artifacts(run_id, "figures")]
-    with mlflow_store._quiet():
+    with quiet():
         contents = [store.download_artifacts(run_id, name) for name in names]
     return parent, {n: Path(c).read_bytes() for n, c in zip(names, contents, strict=True)}
 

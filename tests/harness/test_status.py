@@ -13,7 +13,7 @@ import pytest
 from harness.drivers import FOLDER, Driver
 from harness.lease import Holder
 from harness.live import LIVE, LiveRun, Watched
-from harness.signs import put, this_process
+from harness.signs import put
 
 ELSEWHERE = Holder(host="far", machine="another boot", pid=4711, started="1")
 
@@ -23,7 +23,7 @@ def gone():
     """A process of this machine that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
-    return replace(this_process(), pid=process.pid, started="1")
+    return replace(Holder.here(), pid=process.pid, started="1")
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_everything_in_one_folder(tmp_path, harness, gone):
     (tmp_path / "ggg" / "stopped.json").write_text("{}")
     (tmp_path / "tables").mkdir()
     (tmp_path / FOLDER).mkdir()
-    put(tmp_path / FOLDER / "me.json", driver(this_process()))
+    put(tmp_path / FOLDER / "me.json", driver(Holder.here()))
     put(tmp_path / FOLDER / "gone.json", driver(gone, command="harness old"))
     with LiveRun(tmp_path / "hhh", "vision-only on MS", "vision-only", "MS", 7, 100.0):
         code, text = harness("status", "--out", tmp_path)
@@ -119,7 +119,7 @@ def unfinished(folder: Path) -> None:
 def test_a_run_that_failed_and_is_computed_again_is_running(tmp_path, harness):
     (tmp_path / "aaa").mkdir()
     (tmp_path / "aaa" / "failed.json").write_text("{}")
-    put_state(tmp_path, state("aaa", this_process()))
+    put_state(tmp_path, state("aaa", Holder.here()))
     _, text = harness("status", "--out", tmp_path)
     assert "1 running" in text and "1 failed" not in text
 
@@ -217,7 +217,7 @@ def test_it_needs_no_torch_and_writes_nothing(tmp_path):
 
 def test_what_is_written_can_be_read_by_others(tmp_path, harness):
     """The columns of --json are those of the states, so that scripts may rely on them."""
-    put_state(tmp_path, state("aaa", this_process()))
+    put_state(tmp_path, state("aaa", Holder.here()))
     (one,) = json.loads(harness("status", "--out", tmp_path, "--json")[1])["running"]
-    assert one.keys() == {*asdict(state("aaa", this_process())), "left", "state"}
+    assert one.keys() == {*asdict(state("aaa", Holder.here())), "left", "state"}
     assert one["left"] == pytest.approx(60)

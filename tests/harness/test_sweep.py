@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from harness.commands import sweep as command
+from harness.commands import launching as command
 from harness.commands.sweep_settings import Accept
 from harness.config import parse_overrides
 from harness.record import RunFolder

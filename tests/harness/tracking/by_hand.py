@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import mirror, mlflow_store, record
+from harness import mirror, record
 from harness.config import RunSpec
 from harness.files import file_digest
+from harness.quiet import quiet
 from harness.record import RunFolder, RunRecord, TargetRecord
 from harness.tracking import default_uri
 
@@ -105,7 +106,7 @@ def make_target(folder: RunFolder, name: str, *, mean_ap: float = 0.25) -> None:
 
 
 def client(uri: str) -> Any:
-    with mlflow_store._quiet():
+    with quiet():
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=uri)

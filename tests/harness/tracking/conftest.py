@@ -23,6 +23,7 @@ from by_hand import (
 )
 
 from harness import mlflow_store
+from harness.quiet import quiet
 from harness.record import RunFolder
 
 
@@ -42,7 +43,7 @@ def _without_waiting_for_the_disk() -> Iterator[None]:
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow takes a second to make one; the tests that don't look at that share this."""
     path = tmp_path_factory.mktemp("database") / "mlflow.db"
-    with mlflow_store._quiet():
+    with quiet():
         mlflow_store._make_database(path, f"sqlite:///{path}", path.parent.as_uri())
     return path
 

@@ -1,0 +1,69 @@
+"""Options that several commands have: how they are typed and what their help says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+OutOption = Annotated[Path, typer.Option(help="Where records are written.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder that holds the data sets; without it, the embedded stand-ins."),
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(help="MLflow tracking URI; default: SQLite below --out; 'off' for none."),
+]
+ExperimentOption = Annotated[str, typer.Option(help="MLflow experiment; one a project.")]
+
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value of the method's config; repeat.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto or cpu.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=0, help="Processes that decode images; 0: this one.")
+]
+RunsAtOnceOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        envvar="HARNESS_WORKERS",
+        help="Runs at a time; 0: one after the other in this process, without Ray. Default: as "
+        "many as there are cores or GPUs for.",
+    ),
+]
+GpusOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1024,
+        help="GPUs of a run: 0.5 lets two share one, 2 trains one run on two. Default: 1, or 0 "
+        "where there is none.",
+    ),
+]
+CpusOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Cores of a run. Default: 1 for tiny models, else an equal share of all."
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to run on: auto or HOST:PORT. Default: RAY_ADDRESS, if set."),
+]
+PresetOption = Annotated[
+    str | None, typer.Option(help="tiny or paper; default: tiny for stand-ins, paper with --data.")
+]
+SeedsOption = Annotated[str, typer.Option(help="Comma list of seeds.")]
+ForceOption = Annotated[bool, typer.Option(help="Compute again what is done already.")]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(help="fp32, bf16 or fp16; default: fp32 (tiny), bf16 (paper)."),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show the plan, what is done, time and disk.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
