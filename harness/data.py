@@ -169,7 +169,8 @@ class TrainingImages:
 
     `stage`, `exchange` and `at_most` are set by the training loop: every stage draws its own
     batches, every process gets its share, a pass over all images takes so many at a time.
-    `part_masks` [N, R, h, w] bool are there for a method that asks for them.
+    `part_masks` [N, R, h, w] and `part_known` [N, R] bool are there for a method that asks for
+    them.
     """
 
     root: Path
@@ -184,6 +185,7 @@ class TrainingImages:
     workers: int = 0
     stage: str = ""
     part_masks: Tensor | None = None
+    part_known: Tensor | None = None
     exchange: Exchange = field(default_factory=Exchange)
     at_most: int | None = None
 
@@ -236,6 +238,7 @@ class TrainingImages:
 
     def _batch(self, rows: Tensor, images: Tensor, masks: Tensor | None = None) -> TrainBatch:
         to = partial(torch.Tensor.to, device=self.device)
+        known = None if masks is None or self.part_known is None else to(self.part_known[rows])
         return TrainBatch(
             images=to(images),
             labels=to(self.labels[rows]),
@@ -243,6 +246,7 @@ class TrainingImages:
             camids=to(self.camids[rows]),
             indices=to(rows),
             part_masks=None if masks is None else to(masks),
+            part_known=known,
         )
 
 
@@ -260,10 +264,11 @@ def training_images(
     device: torch.device,
     workers: int = 0,
     part_masks: Tensor | None = None,
+    part_known: Tensor | None = None,
 ) -> TrainingImages:
     """The images of a fold's sources, in their order, labelled as `protocols.labels` says.
 
-    `part_masks` [N, R, h, w] bool: one row an image, in that order.
+    `part_masks` [N, R, h, w] bool: one row an image, in that order; so `part_known` [N, R].
     """
     labels = label_map(sources)
     images = [i for split in sources for i in split.images]
@@ -279,4 +284,5 @@ def training_images(
         device=device,
         workers=workers,
         part_masks=part_masks,
+        part_known=part_known,
     )

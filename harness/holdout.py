@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.evaluate import Extractor, evaluate
-from harness.part_labels import FoldMasks
+from harness.fold_masks import FoldMasks
 from harness.seeds import generator
 from harness.settings import Report
 from methods.interface import Method
@@ -44,8 +44,7 @@ class HeldOut:
         """Part masks of all source images, reduced to those of the images that are left."""
         if masks is None or not self.probes:
             return masks
-        pairs = zip(masks.sources, self.kept, strict=True)
-        return FoldMasks(tuple(rows[kept] for rows, kept in pairs))
+        return masks.of(self.kept)
 
 
 def hold_out(sources: Sequence[Split], fraction: float | None, seed: int) -> HeldOut:

@@ -6,19 +6,17 @@ what `harness ground` has written to `<out>/part_labels`.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image as PillowImage
-from torch import Tensor
 
 from harness.catalog import DataCatalog
+from harness.fold_masks import FoldMasks
+from harness.grounding.record import OWN, ground_folder
 from methods.grounding.labels import PartLabels
 from methods.grounding.pickled import read_masks
 from methods.grounding.voting import Masks
@@ -27,29 +25,9 @@ from protocols import standin
 from protocols.errors import DataError, ReIDError
 from protocols.types import Fold, SourceImages
 
-OWN, PICKLES = ".safetensors", (".pkl", ".pickle", ".pt", ".pth")
+PICKLES = (".pkl", ".pickle", ".pt", ".pth")
 STANDIN_PARTS = dict(zip(PARTS, ("head", "upper body", "legs"), strict=True))
 """Part -> its name in the stand-ins' annotations."""
-
-
-@dataclass(frozen=True, eq=False)
-class FoldMasks:
-    """The masks of a fold's training images: one array [n, R, h, w] for each source, in order."""
-
-    sources: tuple[Masks, ...]
-
-    @property
-    def digest(self) -> str:
-        """16 hex digits of the SHA-256 of the masks and their shapes, however they were made."""
-        total = hashlib.sha256()
-        for masks in self.sources:
-            total.update(f"{masks.shape}\n".encode())
-            total.update(np.packbits(masks).tobytes())
-        return total.hexdigest()[:16]
-
-    def tensor(self) -> Tensor:
-        """All of them: [N, R, h, w] bool."""
-        return torch.from_numpy(np.concatenate(self.sources))
 
 
 class NoPartLabels(ReIDError):
@@ -60,20 +38,31 @@ class NoPartLabels(ReIDError):
         super().__init__(f"There are no part labels for {key}.")
 
 
+class _Several(DataError):
+    """Files that hold labels for the same images, and not the same ones."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        super().__init__(
+            f"{' and '.join(map(str, files))} all hold labels for its images, and not the same; "
+            f"name the one to be used, such as --set part_labels={shlex.quote(str(files[0]))}."
+        )
+
+
 class PartLabelFinder:
     """Finds the masks of folds; every file is read once, every source voted on once."""
 
     def __init__(self, catalog: DataCatalog, out: Path | None = None) -> None:
         self.catalog, self.out = catalog, out
         self._files: dict[tuple[Path, tuple[int, int]], PartLabels] = {}
-        self._masks: dict[tuple[str, SourceImages, PartNeeds], Masks] = {}
+        self._masks: dict[tuple[str, SourceImages, PartNeeds], KnownMasks] = {}
 
     def find(self, fold: Fold, needs: PartNeeds) -> FoldMasks:
         """The masks of a fold's training images on the grid that is needed.
 
         Raises NoPartLabels for a source without any, ReIDError for labels that do not serve.
         """
-        return FoldMasks(tuple(self._source(s, fold.source_images, needs) for s in fold.sources))
+        found = [self._source(key, fold.source_images, needs) for key in fold.sources]
+        return FoldMasks(tuple(masks for masks, _ in found), tuple(known for _, known in found))
 
     def require(self, name: str, folds: Iterable[Fold], needs: PartNeeds) -> None:
         """Raise one ReIDError that names every source of `folds` whose labels `name` lacks."""
@@ -91,16 +80,15 @@ class PartLabelFinder:
         if problems:
             raise ReIDError("\n".join(problems))
 
-    def _source(self, key: str, which: SourceImages, needs: PartNeeds) -> Masks:
-        """[N, R, h, w] bool, in the order of the source's images."""
+    def _source(self, key: str, which: SourceImages, needs: PartNeeds) -> KnownMasks:
+        """In the order of the source's images."""
         if (key, which, needs) not in self._masks:
             paths = [image.path for image in self.catalog.source(key, which).images]
             labels, where = self._labels(key, which, paths, needs)
             try:
-                masks = labels.masks_for(paths, needs.grid, needs.calibrate)
+                self._masks[key, which, needs] = _masks(labels, paths, needs)
             except DataError as error:
                 raise DataError(f"{where}: {error}") from error
-            self._masks[key, which, needs] = masks
         return self._masks[key, which, needs]
 
     def _labels(
@@ -113,7 +101,7 @@ class PartLabelFinder:
             labels = standin_labels(self.catalog.root, key, paths)
             if labels is not None:
                 return labels, "the stand-ins' own boxes"
-        path = self._ground_file(key, which)
+        path = self._ground_file(key, which, paths, needs)
         return self._read(path, needs.grid), str(path)
 
     def _of_files(
@@ -132,12 +120,9 @@ class PartLabelFinder:
         whole = known[best][0] == len(paths)
         if whole and not self._agree(rivals, paths, needs):
             mine = self._made_of(key, which, rivals)
-            if mine is None:
-                raise DataError(
-                    f"{' and '.join(map(str, rivals))} all hold labels for its images, and not the "
-                    "same; name one in part_labels."
-                )
-            best = mine
+            if len(mine) != 1:
+                raise _Several(rivals)
+            best = mine[0]
         return self._read(best, needs.grid), str(best)
 
     def _agree(self, files: Sequence[Path], paths: Sequence[str], needs: PartNeeds) -> bool:
@@ -146,38 +131,42 @@ class PartLabelFinder:
             return True
         labels = [self._read(file, needs.grid) for file in files]
         try:
-            first, *others = (one.masks_for(paths, needs.grid, needs.calibrate) for one in labels)
+            first, *others = (_masks(one, paths, needs) for one in labels)
         except DataError:  # masks on another grid
             return False
-        return all(np.array_equal(first, masks) for masks in others)
+        return all(_same(first, masks) for masks in others)
 
     def _read(self, path: Path, grid: tuple[int, int]) -> PartLabels:
         if (path, grid) not in self._files:
             self._files[path, grid] = read_labels(path, grid)
         return self._files[path, grid]
 
-    def _ground_file(self, key: str, which: SourceImages) -> Path:
-        """What `harness ground` wrote for a source's images, or for all of its data set's."""
+    def _ground_file(
+        self, key: str, which: SourceImages, paths: Sequence[str], needs: PartNeeds
+    ) -> Path:
+        """What `harness ground` wrote for a source's images, or for all of its data set's.
+
+        Where several experts were asked, their masks have to be the same.
+        """
         folder = ground_folder(self.out or Path("runs"))
         there = _named_for(key, sorted(folder.glob(f"*{OWN}")))
-        path = self._made_of(key, which, there)
-        if path is None:
+        mine = self._made_of(key, which, there)
+        if not mine:
             raise NoPartLabels(key, which, there[0] if there else None)
-        return path
+        if not self._agree(mine, paths, needs):
+            raise _Several(mine)
+        return mine[0]
 
-    def _made_of(self, key: str, which: SourceImages, files: Sequence[Path]) -> Path | None:
-        """The one of `files` that `harness ground` wrote for a source's images or all of its set's.
-
-        None if there is no such file, or several.
-        """
+    def _made_of(self, key: str, which: SourceImages, files: Sequence[Path]) -> list[Path]:
+        """Those of `files` that were made of a source's images, or of all its data set's."""
         there = _named_for(key, files)
         # the fingerprint of a whole data set is not asked for in vain: it reads every image
         for images in (which, "all") if there else ():
-            name = ground_file(Path(), key, self.catalog.source_fingerprint(key, images)).name
-            mine = [file for file in there if file.name == name]
+            name = f"{key}-{self.catalog.source_fingerprint(key, images)}"
+            mine = [file for file in there if file.name.startswith(name)]
             if mine:
-                return mine[0] if len(mine) == 1 else None
-        return None
+                return mine
+        return []
 
     def _advice(self, name: str, lacking: Sequence[NoPartLabels], instead: str | None) -> str:
         keys = list(dict.fromkeys(one.key for one in lacking))
@@ -194,11 +183,28 @@ class PartLabelFinder:
             lines.append(
                 f"`harness ground --data {data} --datasets {mine} --expert annotations "
                 f"--from FILE --out {out}{' --images all' if which == 'all' else ''}` takes boxes "
-                "from a CSV; `harness ground --help` tells of other experts."
+                "from a CSV; with --expert grounding-dino, or cogvlm as the paper, a model finds "
+                "them; `harness ground --help` tells of all."
             )
         if instead:
             lines.append(f"`--set {instead}` runs without.")
         return "\n".join(lines)
+
+
+KnownMasks = tuple[Masks, Masks | None]
+"""Masks [N, R, h, w] of images, and of which of their parts [N, R] they are known; None: all."""
+
+
+def _masks(labels: PartLabels, paths: Sequence[str], needs: PartNeeds) -> KnownMasks:
+    """Raises DataError for images without labels, or masks on another grid."""
+    return labels.masks_for(paths, needs.grid, needs.calibrate), labels.known_for(paths)
+
+
+def _same(a: KnownMasks, b: KnownMasks) -> bool:
+    return all(
+        (x is None and y is None) or (x is not None and y is not None and np.array_equal(x, y))
+        for x, y in zip(a, b, strict=True)
+    )
 
 
 def _known(labels: PartLabels, paths: Sequence[str]) -> tuple[int, bool]:
@@ -209,7 +215,7 @@ def _known(labels: PartLabels, paths: Sequence[str]) -> tuple[int, bool]:
 
 def _named_for(key: str, files: Iterable[Path]) -> list[Path]:
     """Those of `files` that are named as `harness ground` names a data set's."""
-    name = re.compile(rf"{re.escape(key)}-[0-9a-f]{{16}}\{OWN}")
+    name = re.compile(rf"{re.escape(key)}-[0-9a-f]{{16}}(-[a-z0-9-]+)?\{OWN}")
     return [file for file in files if name.fullmatch(file.name)]
 
 
@@ -270,13 +276,3 @@ def _conversion(path: Path) -> str:
 def read_labels(path: Path, grid: tuple[int, int]) -> PartLabels:
     """Labels from a file: our own, or the authors' pickled masks on a `grid` of patches."""
     return read_masks(path, grid) if path.suffix in PICKLES else PartLabels.read(path)
-
-
-def ground_folder(out: Path) -> Path:
-    """Where `harness ground` writes."""
-    return out / "part_labels"
-
-
-def ground_file(out: Path, key: str, fingerprint: str) -> Path:
-    """The labels of a data set's images with this fingerprint."""
-    return ground_folder(out) / f"{key}-{fingerprint}{OWN}"

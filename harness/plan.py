@@ -10,8 +10,9 @@ from typing import Any
 
 from harness.catalog import DataCatalog
 from harness.config import Contents, Precision, RunSpec, make_config, make_spec
+from harness.fold_masks import FoldMasks
 from harness.holdout import hold_out
-from harness.part_labels import FoldMasks, PartLabelFinder
+from harness.part_labels import PartLabelFinder
 from methods import registry as methods
 from methods.interface import Method, MethodConfig
 from protocols import registry as protocols

@@ -38,6 +38,7 @@ def training(
         device=device,
         workers=settings.loader_workers,
         part_masks=masks.tensor() if masks else None,
+        part_known=masks.known_tensor() if masks else None,
     )
     return method, data
 

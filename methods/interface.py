@@ -91,7 +91,8 @@ class TrainBatch:
     images: [B, 3, H, W]; labels: [B] in 0..C-1; domains: [B] index of the source;
     camids: [B] cameras of that source; indices: [B] row of the image in the training split;
     part_masks: [B, R, h, w] bool, where the parts of `PARTS` are, flipped and cropped as the image
-    was; None unless the method's `part_needs` asks for them.
+    was; None unless the method's `part_needs` asks for them; part_known: [B, R] bool, False where
+    nobody knows where a part is, so that its empty mask is nothing to learn; None if all are known.
     """
 
     images: Tensor
@@ -100,15 +101,16 @@ class TrainBatch:
     camids: Tensor
     indices: Tensor
     part_masks: Tensor | None = None
+    part_known: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def rows(self, at: slice) -> TrainBatch:
         """Some rows of the batch."""
-        masks = None if self.part_masks is None else self.part_masks[at]
-        known = (self.labels[at], self.domains[at], self.camids[at], self.indices[at])
-        return TrainBatch(self.images[at], *known, masks)
+        told = (self.labels[at], self.domains[at], self.camids[at], self.indices[at])
+        parts = [None if one is None else one[at] for one in (self.part_masks, self.part_known)]
+        return TrainBatch(self.images[at], *told, *parts)
 
     def known(self) -> TrainBatch:
         """The batch without its pictures: `images` [B, 0], no part masks."""

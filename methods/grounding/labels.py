@@ -1,33 +1,28 @@
-"""Part labels: where head, upper body and legs are in some images, and the file they are kept in.
+"""Part labels: where head, upper body and legs are in some images.
 
 Either boxes, from which masks for any patch grid are made, or masks on one grid.
-
-The file is safetensors: one tensor, `boxes` [N, R, 4] float32 or `masks` [N, R, h, w] uint8, and
-metadata: `format` and `version`, `parts` and `images` as JSON lists, `made` saying how.
 """
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
 
 from methods.grounding import calibration
-from methods.grounding.voting import Boxes, Masks, Rule, vote
+from methods.grounding.label_checks import check_boxes, check_discarded, check_masks
+from methods.grounding.label_file import read_fields, write_fields
+from methods.grounding.voting import RULES, Boxes, Masks, Rule, vote
 from methods.interface import PARTS
-from protocols.errors import DataError, ReIDError
+from protocols.errors import DataError, ReIDError, UnknownName
 
-FORMAT = "part-labels"
-VERSION = "1"
 SHOWN = 3
 
 
@@ -40,6 +35,9 @@ class PartLabels:
     height; four NaN for a part that was not found. masks: [N, R, h, w] bool, all False for a part
     that was not found. One of the two is None. made: in words, how the labels came about.
     exact: the boxes are known to be true, so there is nothing to calibrate.
+    calibrated: [N, R, 4], what calibration with `settings` made of the boxes of all these images;
+    None where nobody has calibrated them. discarded: [N, R] bool, the parts of which nobody knows
+    where they are: they have no mask, and no loss looks at it. rule: how boxes become masks.
     Raises DataError for anything else.
     """
 
@@ -48,17 +46,29 @@ class PartLabels:
     masks: Masks | None = None
     made: str = ""
     exact: bool = False
+    calibrated: Boxes | None = None
+    discarded: Masks | None = None
+    rule: Rule = "half"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         twice = [name for name, n in Counter(self.images).items() if n > 1]
         if twice:
             raise DataError(f"{len(twice)} images are named twice, {twice[0]} for example.")
-        if self.boxes is not None and self.masks is None:
-            _check_boxes(self.images, self.boxes)
-        elif self.masks is not None and self.boxes is None:
-            _check_masks(self.images, self.masks)
-        else:
+        if (self.boxes is None) == (self.masks is None):
             raise DataError("Part labels are either boxes or masks.")
+        if self.boxes is not None:
+            check_boxes(self.images, self.boxes)
+        else:
+            check_masks(self.images, self._masks)
+        if self.calibrated is not None:
+            if self.boxes is None:
+                raise DataError("masks have no calibrated boxes.")
+            check_boxes(self.images, self.calibrated)
+        if self.discarded is not None:
+            check_discarded(self.images, self.discarded)
+        if self.rule not in RULES:
+            raise UnknownName("voting rule", self.rule, RULES)
 
     @classmethod
     def stripes(cls, images: Sequence[str]) -> PartLabels:
@@ -122,9 +132,26 @@ class PartLabels:
                 "with empty coordinates."
             )
         taken = np.array(rows, dtype=np.intp)
-        if self.boxes is not None:
-            return replace(self, images=tuple(paths), boxes=self.boxes[taken])
-        return replace(self, images=tuple(paths), masks=self._masks[taken])
+
+        def of(values: Any) -> Any:
+            return None if values is None else values[taken]
+
+        return replace(
+            self,
+            images=tuple(paths),
+            boxes=of(self.boxes),
+            masks=of(self.masks),
+            calibrated=of(self.calibrated),
+            discarded=of(self.discarded),
+        )
+
+    def known_for(self, paths: Sequence[str]) -> Masks | None:
+        """[N, R]: the parts that were not discarded; None where none was.
+
+        Raises DataError if images have no labels.
+        """
+        discarded = self.select(paths).discarded
+        return None if discarded is None or not discarded.any() else ~discarded
 
     def masks_for(
         self,
@@ -133,19 +160,38 @@ class PartLabels:
         calibrate: bool = True,
         *,
         settings: calibration.Calibration | None = None,
-        rule: Rule = "half",
+        rule: Rule | None = None,
     ) -> Masks:
         """Patch masks [N, R, h, w] of these images, in this order, on a `grid` of (h, w) patches.
 
-        With `calibrate`, boxes that are extreme among those of `paths` (so give the images of one
-        data set) are replaced first; exact boxes and masks are taken as they are.
-        Raises DataError if images have no labels or the masks are on another grid.
+        With `calibrate`, calibrated boxes are taken; where there are none, boxes that are extreme
+        among those of `paths` (so give the images of one data set) are replaced first. Exact boxes
+        and masks are taken as they are, discarded ones are empty masks. `settings` and `rule`
+        are the labels' own unless given. Raises DataError if images have no labels or the masks
+        are on another grid.
         """
         mine = self.select(paths)
+        masks = mine._on(grid, calibrate, settings, rule or self.rule)
+        if mine.discarded is not None and mine.discarded.any():
+            masks = masks & ~mine.discarded[..., None, None]
+        return masks
+
+    def _on(
+        self,
+        grid: tuple[int, int],
+        calibrate: bool,
+        settings: calibration.Calibration | None,
+        rule: Rule,
+    ) -> Masks:
+        mine = self
         if mine.boxes is not None:
             boxes = mine.boxes
             if calibrate and not self.exact:
-                boxes = calibration.calibrate(boxes, settings).boxes
+                if settings is None and mine.calibrated is not None:
+                    boxes = mine.calibrated
+                else:
+                    settings = settings or calibration.Calibration(**self.settings)
+                    boxes = calibration.calibrate(boxes, settings).boxes
             return vote(boxes, grid, rule)
         there = mine._masks.shape[2:]
         if there != tuple(grid):
@@ -158,28 +204,13 @@ class PartLabels:
 
     def write(self, path: Path) -> None:
         """Save to `path`; the caller sees to it that the file appears whole."""
-        values: dict[str, np.ndarray[Any, Any]] = (
-            {"boxes": np.ascontiguousarray(self.boxes)}
-            if self.boxes is not None
-            else {"masks": np.ascontiguousarray(self._masks, dtype=np.uint8)}
-        )
-        about = {
-            "format": FORMAT,
-            "version": VERSION,
-            "parts": json.dumps(PARTS),
-            "images": json.dumps(self.images),
-            "made": self.made,
-        }
-        save_file(values, path, about)
+        write_fields(path, {each.name: getattr(self, each.name) for each in fields(self)})
 
     @classmethod
     def read(cls, path: Path) -> PartLabels:
         """The labels in a file. Raises DataError naming the file and what is wrong with it."""
         try:
-            with safe_open(path, framework="numpy") as file:
-                about = file.metadata() or {}
-                values = {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118
-            return _parse(about, values)
+            return cls(**read_fields(path))
         except OSError as error:
             raise DataError(f"{path} can not be read: {error.strerror or error}.") from error
         except SafetensorError as error:
@@ -188,77 +219,6 @@ class PartLabels:
             ) from error
         except ReIDError as error:
             raise DataError(f"{path}: {error}") from error
-
-
-def _tensor(file: Any, name: str) -> np.ndarray[Any, Any]:
-    try:
-        value: np.ndarray[Any, Any] = file.get_tensor(name)
-    except (TypeError, AttributeError) as error:
-        # numpy has no name for the types of some models' weights
-        kind = file.get_slice(name).get_dtype()
-        raise DataError(f"{name} is {kind}; expected boxes float32 or masks uint8.") from error
-    return value
-
-
-def _parse(about: dict[str, str], values: dict[str, np.ndarray[Any, Any]]) -> PartLabels:
-    if about.get("format") != FORMAT:
-        raise DataError(f"not a file of part labels (no metadata format={FORMAT}).")
-    if about.get("version") != VERSION:
-        raise DataError(
-            f"written as version {about.get('version')} of part labels; this is version "
-            f"{VERSION}. Make the file again with `harness ground`."
-        )
-    parts, images = _names(about, "parts"), _names(about, "images")
-    if parts != PARTS:
-        raise DataError(f"its parts are {', '.join(parts)}; expected {', '.join(PARTS)}.")
-    if set(values) not in ({"boxes"}, {"masks"}):
-        held = ", ".join(sorted(values)) or "none"
-        raise DataError(f"expected one tensor, boxes or masks; it holds {held}.")
-    if "boxes" in values:
-        return PartLabels(images, boxes=values["boxes"], made=about.get("made", ""))
-    masks = values["masks"]
-    if masks.dtype != np.uint8 or (masks > 1).any():
-        raise DataError(f"masks are {masks.dtype}; expected uint8, 0 or 1.")
-    return PartLabels(images, masks=masks.astype(bool), made=about.get("made", ""))
-
-
-def _names(about: dict[str, str], key: str) -> tuple[str, ...]:
-    try:
-        names = json.loads(about.get(key, ""))
-    except (ValueError, RecursionError):  # the latter of brackets in brackets in brackets
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"its metadata {key} is no JSON list of names.")
-    return tuple(names)
-
-
-def _check_boxes(images: Sequence[str], boxes: Boxes) -> None:
-    shape = (len(images), len(PARTS), 4)
-    if boxes.shape != shape or boxes.dtype != np.float32:
-        here = f"{boxes.dtype} {list(boxes.shape)}"
-        raise DataError(f"boxes are {here}; expected float32 {list(shape)}.")
-    holes = np.isnan(boxes)
-    low, high = boxes[..., :2], boxes[..., 2:]
-    with np.errstate(invalid="ignore"):
-        wrong = {
-            "is NaN in part; all four values are, or none": holes.any(-1) & ~holes.all(-1),
-            "is not within 0..1": ((boxes < 0) | (boxes > 1)).any(-1),
-            "is out of order; expected xmin, ymin, xmax, ymax": (low > high).any(-1),
-        }
-    for what, where in wrong.items():
-        if where.any():
-            row, part = np.argwhere(where)[0]
-            box = ", ".join(f"{value:g}" for value in boxes[row, part])
-            raise DataError(f"the box of {PARTS[part]} in {images[row]} {what}: {box}.")
-
-
-def _check_masks(images: Sequence[str], masks: Masks) -> None:
-    good = masks.ndim == 4 and masks.shape[:2] == (len(images), len(PARTS))
-    if not good or 0 in masks.shape[2:] or masks.dtype != np.bool_:
-        raise DataError(
-            f"masks are {masks.dtype} {list(masks.shape)}; expected "
-            f"[{len(images)}, {len(PARTS)}, rows, columns]."
-        )
 
 
 def _by(grid: Sequence[int]) -> str:

@@ -47,17 +47,23 @@ def image_to_text_loss(
     )
 
 
-def mask_bce(logits: Tensor, masks: Tensor) -> Tensor:
+def mask_bce(logits: Tensor, masks: Tensor, known: Tensor | None = None) -> Tensor:
     """L_bce (Eq. 8), mean over layers, images, parts and patches.
 
-    logits: M [layers, B, R, L] before the sigmoid; masks: G [B, R, L], 0 or 1.
+    logits: M [layers, B, R, L] before the sigmoid; masks: G [B, R, L], 0 or 1; known: [B, R] bool,
+    the masks that count, None for all. 0 if none does.
     """
     target = masks.to(logits.dtype).expand_as(logits)
-    return functional.binary_cross_entropy_with_logits(logits, target)
+    if known is None:
+        return functional.binary_cross_entropy_with_logits(logits, target)
+    each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return _mean_of_known(each.mean(-1), known)
 
 
-def mask_dice(logits: Tensor, masks: Tensor, kind: str = "soft") -> Tensor:
-    """L_dice (Eq. 8). logits: M [layers, B, R, L]; masks: G [B, R, L], 0 or 1.
+def mask_dice(
+    logits: Tensor, masks: Tensor, kind: str = "soft", known: Tensor | None = None
+) -> Tensor:
+    """L_dice (Eq. 8). logits: M [layers, B, R, L]; masks: G [B, R, L], 0 or 1; known as for L_bce.
 
     `soft` (released code): 1 - (2 sum PG + s) / (sum P + sum G + s) per layer, image and part, with
     s = 1e-3, and the mean of it. `per-patch` (paper): the mean over all patches of
@@ -68,6 +74,14 @@ def mask_dice(logits: Tensor, masks: Tensor, kind: str = "soft") -> Tensor:
     if kind == "per-patch":
         # P > 0 in theory, 0 in floating point
         total = (P + G).clamp_min(torch.finfo(P.dtype).tiny)
-        return (1 - 2 * P * G / total).mean()
+        each = 1 - 2 * P * G / total
+        return each.mean() if known is None else _mean_of_known(each.mean(-1), known)
     overlap, total = (P * G).sum(-1), P.sum(-1) + G.sum(-1)
-    return (1 - (2 * overlap + DICE_SMOOTHING) / (total + DICE_SMOOTHING)).mean()
+    each = 1 - (2 * overlap + DICE_SMOOTHING) / (total + DICE_SMOOTHING)
+    return each.mean() if known is None else _mean_of_known(each, known)
+
+
+def _mean_of_known(each: Tensor, known: Tensor) -> Tensor:
+    """The mean of values [layers, B, R] where `known` [B, R]; 0, and its gradient, if nowhere."""
+    counts = known.expand_as(each)
+    return (each * counts).sum() / counts.sum().clamp(min=1)

@@ -148,6 +148,10 @@ class Muva(Method):
             raise ValueError("the batch holds no part masks")
         return batch.part_masks[:, list(self.part_rows)].flatten(2)
 
+    def known_parts(self, batch: TrainBatch) -> Tensor | None:
+        """[B, R] bool: the chosen parts whose masks are to be learned; None for all of them."""
+        return None if batch.part_known is None else batch.part_known[:, list(self.part_rows)]
+
     def forward(self, images: Tensor, masks: Tensor | None = None) -> tuple[Encoded, Tensor]:
         """f with mask scores, and b: [B, (1 + R) E]; `masks` [B, R, L] replace predicted ones."""
         encoded = self.encoder(images, masks)

@@ -154,12 +154,16 @@ class EncoderStage(MemoryStage):
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """features: f [B, (1 + R) E], gated by the masks that the model predicts itself.
 
-        And where it learns them: mask_logits M [B, layers, R, L]; masks G [B, R, L] bool.
+        And where it learns them: mask_logits M [B, layers, R, L]; masks G [B, R, L] bool; where
+        some of those are nothing to learn, masks_known [B, R] bool.
         """
         encoded = self.method.encoder(batch.images)
         outputs, masks = {"features": encoded.features}, self.method.pseudo_masks(batch)
         if masks is not None and encoded.mask_logits is not None:
             outputs |= {"mask_logits": encoded.mask_logits.transpose(0, 1), "masks": masks}
+            known = self.method.known_parts(batch)
+            if known is not None:
+                outputs["masks_known"] = known
         return outputs
 
     def losses(self, outputs: dict[str, Tensor], batch: TrainBatch) -> dict[str, Tensor]:
@@ -177,8 +181,9 @@ class EncoderStage(MemoryStage):
             )
         if "masks" in outputs:
             scores, masks = full_precision(outputs["mask_logits"].transpose(0, 1)), outputs["masks"]
-            losses["bce"] = mask_bce(scores, masks)
-            losses["dice"] = mask_dice(scores, masks, c.chosen("dice"))
+            known = outputs.get("masks_known")
+            losses["bce"] = mask_bce(scores, masks, known)
+            losses["dice"] = mask_dice(scores, masks, c.chosen("dice"), known)
         return losses
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -10,8 +10,8 @@ from harness.catalog import DataCatalog
 from harness.config import RunSpec
 from harness.data import source_info, training_images
 from harness.evaluate import Extractor
+from harness.fold_masks import FoldMasks
 from harness.holdout import METRICS, hold_out, objective, validated_epoch
-from harness.part_labels import FoldMasks
 from harness.plan import choose, plan
 from methods.colour_histogram import ColourHistogram
 from methods.interface import Stage

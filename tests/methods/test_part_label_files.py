@@ -1,6 +1,7 @@
 """Part labels: the images they are of, and the file they are kept in."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,68 @@ def test_a_file_holds_what_was_written(tmp_path):
     masks.write(tmp_path / "masks.safetensors")
     assert load_file(tmp_path / "masks.safetensors")["masks"].dtype == np.uint8
     assert (PartLabels.read(tmp_path / "masks.safetensors").masks == masks.masks).all()
+
+
+def test_a_file_holds_what_was_made_of_the_boxes(tmp_path):
+    discarded = np.zeros((3, 3), dtype=bool)
+    discarded[1, 2] = True
+    labels = replace(
+        three(),
+        calibrated=three().boxes[::-1].copy(),
+        discarded=discarded,
+        rule="overlap",
+        settings={"deviations": 2.5},
+        exact=True,
+    )
+    labels.write(tmp_path / "boxes.safetensors")
+    again = PartLabels.read(tmp_path / "boxes.safetensors")
+    assert np.array_equal(again.calibrated, labels.calibrated, equal_nan=True)
+    assert again.discarded.tolist() == discarded.tolist()
+    assert (again.rule, again.settings, again.exact) == ("overlap", {"deviations": 2.5}, True)
+
+
+def test_equal_labels_are_equal_files(tmp_path):
+    for name in "ab":
+        three().write(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_files_of_the_first_version_are_read(tmp_path):
+    path = saved(tmp_path / "labels.safetensors", {"boxes": GOOD}, version="1")
+    again = PartLabels.read(path)
+    assert np.array_equal(again.boxes, GOOD)
+    assert (again.calibrated, again.discarded, again.rule) == (None, None, "half")
+
+
+def test_calibrated_boxes_are_taken_where_calibration_is_on():
+    boxes = np.tile(np.array([0, 0, 1, 1], dtype=np.float32), (3, 3, 1))
+    labels = PartLabels(IMAGES, boxes=boxes, calibrated=three().boxes)
+    assert labels.masks_for(IMAGES, (2, 1), calibrate=False).all()
+    masks = labels.masks_for(IMAGES[::-1], (4, 2))
+    assert masks[0, 2].tolist() == [[False, False]] * 2 + [[True, True]] * 2
+
+
+def test_discarded_parts_have_no_mask_and_are_not_known():
+    discarded = np.zeros((3, 3), dtype=bool)
+    labels = replace(three(), discarded=discarded)
+    assert labels.known_for(IMAGES) is None
+    discarded = discarded.copy()
+    discarded[2, 0] = True
+    labels = replace(three(), discarded=discarded)
+    for calibrate in (False, True):
+        masks = labels.masks_for(IMAGES[::-1], (3, 1), calibrate)
+        assert not masks[0, 0].any()
+        assert masks[0, 1].any()
+    assert labels.known_for(IMAGES[::-1]).tolist() == (~discarded[::-1]).tolist()
+    assert labels.known_for(IMAGES[:2]) is None
+
+
+def test_the_voting_rule_is_the_labels_own():
+    boxes = np.tile(np.array([0, 0, 1, 0.6], dtype=np.float32), (3, 3, 1))
+    labels = PartLabels(IMAGES, boxes=boxes, exact=True)
+    assert labels.masks_for(IMAGES, (2, 1)).mean() == 0.5
+    assert replace(labels, rule="overlap").masks_for(IMAGES, (2, 1)).all()
+    assert labels.masks_for(IMAGES, (2, 1), rule="overlap").all()
 
 
 def test_masks_come_in_the_order_asked_for():
@@ -104,7 +167,7 @@ def changed(row, part, box):
     ("tensors", "about", "complaint"),
     [
         ({"boxes": GOOD}, {"format": "else"}, "not a file of part labels"),
-        ({"boxes": GOOD}, {"version": "2"}, "version 2 of part labels; this is version 1"),
+        ({"boxes": GOOD}, {"version": "9"}, "version 9 of part labels; this is version 2"),
         ({"boxes": GOOD}, {"version": None}, "version None"),
         ({"boxes": GOOD}, {"parts": '["legs", "upper", "head"]'}, "parts are legs, upper, head"),
         ({"boxes": GOOD}, {"images": "a"}, "images is no JSON list"),
@@ -121,6 +184,15 @@ def changed(row, part, box):
         (changed(2, 1, (0, NAN, 1, 1)), {}, "of upper in b/2.jpg is NaN in part"),
         ({"masks": np.full((3, 3, 2, 2), 2, "u1")}, {}, "expected uint8, 0 or 1"),
         ({"masks": np.zeros((3, 3, 2, 2), "f4")}, {}, "masks are float32"),
+        ({"boxes": GOOD, "discarded": np.full((3, 3), 2, "u1")}, {}, "discarded are uint8"),
+        ({"boxes": GOOD, "discarded": np.zeros((3, 2), "u1")}, {}, "expected one value a part"),
+        ({"masks": np.zeros((3, 3, 2, 2), "u1"), "calibrated": GOOD}, {}, "no calibrated boxes"),
+        ({"boxes": GOOD, "calibrated": GOOD[:2]}, {}, "boxes are float32"),
+        ({"boxes": GOOD}, {"rule": "halff"}, "Did you mean"),
+        ({"boxes": GOOD}, {"settings": '{"deviation": 1}'}, "are no settings of a calibration"),
+        ({"boxes": GOOD}, {"settings": "["}, "are no settings of a calibration"),
+        ({"boxes": GOOD}, {"about": "[1]"}, "metadata about is no JSON object of texts"),
+        ({"boxes": GOOD}, {"about": '{"format": 1}'}, "metadata about is no JSON object"),
         ({"masks": np.zeros((3, 2, 2, 2), "u1")}, {}, r"expected \[3, 3, rows, columns\]"),
     ],
 )  # fmt: skip

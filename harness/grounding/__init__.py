@@ -1,0 +1,1 @@
+"""Asking experts where body parts are: the walk over images, answers, labels, records."""
