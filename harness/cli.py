@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from harness.cli_ground import ground
+from harness.cli_show import show_app
 from harness.options import (
     AddressOption,
     CpusOption,
@@ -31,6 +32,9 @@ from harness.options import (
     SetOption,
     TrackingOption,
     WorkersOption,
+    comma_list,
+    console,
+    stderr,
 )
 from protocols.errors import ReIDError
 
@@ -41,10 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     suggest_commands=True,
 )
-show_app = typer.Typer(help="Look at what a trained model does.", no_args_is_help=True)
 app.add_typer(show_app, name="show")
-console = Console()
-stderr = Console(stderr=True)
 STOPPED = (130, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 
 
@@ -76,7 +77,7 @@ def run(
     from harness.settings import How
 
     request = RunRequest(
-        methods=_comma_list(method),
+        methods=comma_list(method),
         protocol=protocol,
         data=data,
         preset=preset,
@@ -164,7 +165,7 @@ def sweep(
     from harness.settings import How
 
     request = RunRequest(
-        methods=_comma_list(method or ""),
+        methods=comma_list(method or ""),
         protocol=protocol,
         data=data,
         preset=preset,
@@ -208,7 +209,7 @@ def check(
     """Say which data sets are there and what differs from what their owners published."""
     from harness.commands.check import check_command
 
-    keys = _comma_list(datasets) if datasets else None
+    keys = comma_list(datasets) if datasets else None
     raise typer.Exit(check_command(data, keys, as_json, console, stderr))
 
 
@@ -276,37 +277,7 @@ def cost(
     cost_command(request, as_json, console, stderr)
 
 
-@app.command()
-def ground(
-    data: Annotated[Path, typer.Option(help="Folder that holds the data sets.")],
-    datasets: Annotated[str, typer.Option(help="Comma list of data sets.")],
-    expert: Annotated[
-        str,
-        typer.Option(
-            help="annotations (a CSV, see above, or a file of this command), masks (the pickled "
-            "masks of MUVA's authors) or stripes (three equal bands)."
-        ),
-    ],
-    source: Annotated[Path | None, typer.Option("--from", help="The expert's answers.")] = None,
-    grid: Annotated[str, typer.Option(help="Patches of --expert masks, rows x columns.")] = "16x8",
-    images: Annotated[
-        str, typer.Option(help="train, or all for protocols that train on all images.")
-    ] = "train",
-    out: OutOption = Path("runs"),
-) -> None:
-    """Say where body parts are in training images, for methods that learn from it.
-
-    The CSV of --expert annotations has the header image,part,xmin,ymin,xmax,ymax: part is head,
-    upper or legs, coordinates are pixels. A line with empty coordinates (image,head,,,,) says that
-    a part was not found, and so does no line; an image needs at least one.
-
-    --expert stripes makes labels that a model learns to predict from the picture; with
-    --set partition=stripes its bands are fixed and no labels are needed.
-    """
-    from harness.commands.ground import GroundRequest, ground_command
-
-    keys = _comma_list(datasets)
-    ground_command(GroundRequest(data, keys, expert, source, grid, images, out), console)
+app.command()(ground)
 
 
 @app.command()
@@ -348,67 +319,9 @@ def ui(
     raise typer.Exit(serve(out, default_uri(out) if tracking is None else tracking, port))
 
 
-@show_app.command("masks")
-def show_masks(
-    run: Annotated[
-        list[str], typer.Option(help="Run id, or as much of it as is unique; repeat, or 'all'.")
-    ],
-    out: OutOption = Path("runs"),
-    data: DataOption = None,
-    target: Annotated[
-        str | None, typer.Option(help="Data set to look at; default: each the run was tested on.")
-    ] = None,
-    images: Annotated[int, typer.Option(min=1, max=100, help="Queries to draw.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Which queries are drawn.")] = 0,
-    format_: Annotated[
-        list[str] | None, typer.Option("--format", help="png (default) or svg; repeat for both.")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            help="The figure's file, instead of one beside the run; such a figure is not put into "
-            "MLflow.",
-        ),
-    ] = None,
-    iou_only: Annotated[
-        bool, typer.Option("--iou-only", help="Measure against true boxes, draw nothing.")
-    ] = False,
-    as_json: JsonOption = False,
-    tracking: TrackingOption = None,
-    experiment: ExperimentOption = "dg-reid",
-) -> None:
-    """Draw the part masks and the attention of a trained model, and measure the masks.
-
-    Where true boxes are known (stand-ins), masks are measured over all of a target's images; with
-    --iou-only, a target without any makes the exit status 1.
-    """
-    from harness.commands.show import MasksRequest, masks_command
-
-    request = MasksRequest(
-        runs=tuple(run),
-        out=out,
-        data=data,
-        target=target,
-        images=images,
-        seed=seed,
-        formats=tuple(format_ or ()),
-        file=file,
-        figures=not iou_only,
-        as_json=as_json,
-        tracking=tracking,
-        experiment=experiment,
-    )
-    raise typer.Exit(masks_command(request, console, stderr))
-
-
-def _comma_list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def _seeds(text: str) -> tuple[int, ...]:
     try:
-        seeds = tuple(dict.fromkeys(int(part) for part in _comma_list(text)))
+        seeds = tuple(dict.fromkeys(int(part) for part in comma_list(text)))
     except ValueError:
         seeds = ()
     if not seeds or min(seeds) < 0:

@@ -57,7 +57,10 @@ class Metric(NamedTuple):
 
 @dataclass(frozen=True)
 class Mirror:
-    """One MLflow run to be. Times are in ms since 1970; `digest` tells the records it shows."""
+    """One MLflow run to be. Times are in ms since 1970; `digest` tells the records it shows.
+
+    `files` are its artifacts, `pictures` those below `FIGURES`.
+    """
 
     key: str
     digest: str
@@ -69,6 +72,7 @@ class Mirror:
     metrics: tuple[Metric, ...]
     files: tuple[Path, ...]
     status: str = "FINISHED"
+    pictures: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -232,8 +232,7 @@ class Store:
         run_id = _id(run)
         try:
             self.log(run_id, wanted.metrics, wanted.params)
-            for path in wanted.files:
-                client.log_artifact(run_id, str(path))
+            self.upload(run_id, wanted)
             client.set_terminated(run_id, wanted.status, wanted.end)
             if not unchanged():
                 raise Changed
@@ -247,6 +246,13 @@ class Store:
             raise
         client.set_tag(run_id, MIRRORED, wanted.digest)
         return run_id
+
+    def upload(self, run_id: str, wanted: Mirror) -> None:
+        """Copy the files of a mirror to a run."""
+        for path in wanted.files:
+            self.client.log_artifact(run_id, str(path))
+        for path in wanted.pictures:
+            self.client.log_artifact(run_id, str(path), FIGURES)
 
     def log(self, run_id: str, values: Iterable[Value], texts: Mapping[str, str]) -> None:
         """Add values of metrics, and parameters, in as many calls as a server wants."""

@@ -1,4 +1,4 @@
-"""Options that several commands have: how they are typed and what their help says."""
+"""What the files of the command line share: options of several commands, and the two consoles."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+
+console = Console()
+stderr = Console(stderr=True)
 
 OutOption = Annotated[Path, typer.Option(help="Where records are written.")]
 DataOption = Annotated[
@@ -67,3 +71,7 @@ DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show the plan, what is done, time and disk.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -5,14 +5,14 @@ A training is shown below one plan, the earliest that lists it, so that MLflow h
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.mirror import KEY, MIRRORED, PARENT, PLAN, Metric, Mirror
+from harness.in_place import bring
+from harness.mirror import KEY, PARENT, PLAN, Metric, Mirror
 from harness.plans import PlanRecord
 from harness.texts import milliseconds, params, whole
 
@@ -107,46 +107,12 @@ def show(store: Store, wanted: Mirror) -> str:
 
 
 def _show(store: Store, wanted: Mirror) -> str:
-    run_id, moved = _tidy(store, wanted)
-    if run_id is None:
-        made, moved = store.create(wanted), True
-        # another process may have made one meanwhile
-        run_id = _tidy(store, wanted)[0] or made
-    if moved:
+    place = bring(store, wanted)
+    if place.moved:
         for training in store.runs(PLAN, wanted.key.removeprefix("plan:")):
-            if training.data.tags.get(PARENT) != run_id:
-                store.client.set_tag(training.info.run_id, PARENT, run_id)
-    return run_id
-
-
-def _tidy(store: Store, wanted: Mirror) -> tuple[str | None, bool]:
-    """The plan's run, up to date, and whether another one was deleted; None if there is none."""
-    runs = store.runs(KEY, wanted.key)
-    kept = next((run for run in runs if MIRRORED in run.data.tags), None)
-    others = [run for run in runs if run is not kept]
-    for run in others:
-        store.client.delete_run(run.info.run_id)
-    if kept is None:
-        return None, bool(others)
-    run_id = str(kept.info.run_id)
-    if kept.data.tags[MIRRORED] != wanted.digest:
-        _update(store, run_id, wanted, kept.data.metrics)
-    return run_id, bool(others)
-
-
-def _update(store: Store, run_id: str, wanted: Mirror, shown: Mapping[str, float]) -> None:
-    """Add what has changed; a value that a killed process has added already is not added again."""
-    for metric in wanted.metrics:
-        if shown.get(metric.name) != metric.value:
-            before = store.client.get_metric_history(run_id, metric.name)
-            # MLflow takes the one with the latest time for the present one
-            at = max([metric.timestamp, *(value.timestamp + 1 for value in before)])
-            store.log(run_id, [metric._replace(timestamp=at)], {})
-    for path in wanted.files:
-        with contextlib.suppress(FileNotFoundError):  # somebody has just removed it
-            store.client.log_artifact(run_id, str(path))
-    store.client.set_terminated(run_id, wanted.status, wanted.end)
-    store.client.set_tag(run_id, MIRRORED, wanted.digest)
+            if training.data.tags.get(PARENT) != place.run_id:
+                store.client.set_tag(training.info.run_id, PARENT, place.run_id)
+    return place.run_id
 
 
 def _written(path: Path) -> int:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from harness import mirror, plan_mirror
 from harness.files import locked, write_json
+from harness.grounding import mirror as ground_mirror
 from harness.mlflow_store import Changed, Refused, Store, StoreError, open_store
 from harness.plans import PlanRecord, owners, read_all
 from harness.store_uri import absolute, artifacts_of, database_of, default_uri
@@ -72,11 +73,14 @@ def sync(
     run_ids: Iterable[str] | None = None,
     experiment: str = EXPERIMENT,
     *,
+    groundings: Iterable[str] | None = None,
     check: bool = False,
 ) -> SyncResult:
     """Show every finished training below `out` (or those of `run_ids`) in MLflow, each once.
 
     Each is below the earliest plan that lists it (`harness.plans`), if one does.
+    So are groundings: those of label files with the stems `groundings`; without, all of them if
+    there are no `run_ids`, else none.
     What was mirrored before is remembered in `<out>/.mlflow`; if nothing is new, MLflow is not
     even imported. `check` asks the server all the same, in case somebody deleted runs there.
     Damaged records are named in the result and left out. Raises TrackingUnavailable.
@@ -94,11 +98,18 @@ def sync(
             result.problems += problems
         groups = list(plan_mirror.scan(out, plans, chosen, known))
         due = list(_due(out, chosen, plans, known, result))
-        if due or groups:
+        if chosen is not None and groundings is None:
+            groundings = ()
+        grounded = ground_mirror.due(out, groundings, known)
+        result.unchanged += grounded.unchanged
+        result.problems += grounded.problems
+        if due or groups or grounded.mirrors:
             work = _Work(out, {plan.id: plan for plan in plans}, marker, result)
             try:
                 with open_store(uri, experiment, database_of(uri), artifacts_of(out, uri)) as store:
                     work.do(store, groups, due)
+                    for found, wanted in grounded.mirrors:
+                        work.ground(store, found, wanted)
             except StoreError as error:
                 # the causes may hold passwords
                 raise _unavailable(out, uri, str(error)) from None
@@ -188,6 +199,24 @@ class _Work:
         if self.marker.keys.get(group.key) != group.digest:
             self.result.plans.append(group.key)
             self.marker.add({group.key: group.digest})
+
+    def ground(
+        self, store: Store, found: ground_mirror.FoundGrounding, wanted: mirror.Mirror
+    ) -> None:
+        """Bring a grounding's run up to date."""
+        try:
+            changed = ground_mirror.show(store, found, wanted)
+        except Changed:
+            self.result.problems.append(f"{found.path} was made again meanwhile: sync once more.")
+            return
+        except Refused as error:
+            self.refused(f"{wanted.name} ({found.path})", error)
+            return
+        if changed:
+            self.result.mirrored.append(found.key)
+        else:
+            self.result.unchanged += 1
+        self.marker.add({found.key: found.digest})
 
     def refused(self, name: str, error: Exception) -> None:
         """Note what MLflow will not have."""

@@ -2,199 +2,198 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from harness.catalog import DataCatalog
+from harness.commands.grounding.files import open_file_expert
+from harness.commands.grounding.models import ModelExpert
+from harness.commands.grounding.settings import FILE_EXPERTS, GroundRequest, check, parse_grid
+from harness.commands.grounding.tables import tell
 from harness.files import require_writable, write_atomic
-from harness.part_labels import OWN, ground_file, ground_folder, image_size
-from methods.grounding.annotations import read_csv
-from methods.grounding.calibration import calibrate
+from harness.grounding.outcome import Grounded, keep
+from harness.grounding.record import OWN, GroundRecord, ground_file
+from harness.signs import utc
+from methods.grounding.experts import EXPERTS
 from methods.grounding.labels import PartLabels
-from methods.grounding.pickled import read_masks
-from methods.interface import PARTS
+from methods.grounding.pickled_writer import write_masks
+from protocols import standin
 from protocols.datasets.folders import require_data_root
-from protocols.errors import DataError, ReIDError, UnknownName
-from protocols.types import SourceImages
-
-MOST = 1024
-"""Rows or columns of patches; more is a slip of the keyboard."""
-
-
-@dataclass(frozen=True)
-class GroundRequest:
-    """The options of `harness ground`, as typed."""
-
-    data: Path
-    datasets: tuple[str, ...]
-    expert: str
-    source: Path | None
-    grid: str
-    images: str
-    out: Path
+from protocols.errors import ReIDError
+from protocols.types import Image, SourceImages
 
 
 def ground_command(request: GroundRequest, console: Console) -> None:
     """Label the images of every data set and say what came out.
 
-    Raises ReIDError for an unknown expert, for answers that can't be read or do not fit.
+    Raises ReIDError for options that do not go together, for answers that can't be read or do not
+    fit, for an expert that can't be had, and where too many images are damaged.
     """
-    expert = _expert(request)
-    if request.images not in ("train", "all"):
-        raise UnknownName("--images", request.images, ["train", "all"])
-    which: SourceImages = "all" if request.images == "all" else "train"
-    if not request.datasets:
-        raise ReIDError("--datasets: expected a comma list of data sets, such as MA,MS.")
-    require_data_root(request.data)
-    require_writable(request.out)
-    catalog = DataCatalog(request.data, say=lambda text: console.print(escape(text)))
+    check(request, list(EXPERTS))
+    grid = parse_grid(request.grid)
+    catalog = _catalog(request, console)
     keys = dict.fromkeys(request.datasets)
-    paths = {key: [image.path for image in catalog.source(key, which).images] for key in keys}
-    # before what is lacking: a name with a slip in it is both
-    left = expert.left(paths)
-    if left:
-        console.print(escape(left), style="yellow", highlight=False, soft_wrap=True)
-    # all of them before any: what one lacks is known before files appear
-    done = {key: _labels(expert, key, paths[key]) for key in keys}
-    for key, labels in done.items():
-        path = ground_file(request.out, key, catalog.source_fingerprint(key, which))
-        write_atomic(path, labels.write)
-        _tell(key, labels, path, console)
-    console.print(f"\n{_use(request, catalog)}", highlight=False, soft_wrap=True)
-
-
-def _use(request: GroundRequest, catalog: DataCatalog) -> str:
-    """How a training gets what was made."""
-    folder = ground_folder(request.out)
-    if catalog.kind == "stand-in":
-        return f"Stand-ins have true boxes, used unless you --set part_labels={folder}."
-    return (
-        f"`harness run` with --data {request.data} and --out {request.out} uses them; with another "
-        f"--out, --set part_labels={folder}."
-    )
-
-
-def _nothing(paths: Mapping[str, Sequence[str]]) -> str:
-    return ""
-
-
-@dataclass(frozen=True)
-class Expert:
-    """Answers. `label`: paths of a data set's images below the data root -> their labels.
-
-    `left`: those paths of every data set -> what to say of answers about none of them.
-    """
-
-    label: Callable[[Sequence[str]], PartLabels]
-    left: Callable[[Mapping[str, Sequence[str]]], str] = _nothing
-
-
-def _labels(expert: Expert, key: str, paths: Sequence[str]) -> PartLabels:
+    images = {key: catalog.source(key, _which(request)).images for key in keys}
+    job = _Job(request, catalog, grid, console)
     try:
-        return expert.label(paths)
-    except ReIDError as error:
-        raise DataError(f"{key}: {error}") from error
+        if request.expert in FILE_EXPERTS:
+            job.of_files(images)
+        else:
+            job.of_model(images)
+    except (KeyboardInterrupt, SystemExit):
+        if request.expert not in FILE_EXPERTS:
+            job.say("What was answered is kept: the same command goes on from there.")
+        raise
 
 
-def _expert(request: GroundRequest) -> Expert:
-    """The expert that was asked for, its answers read."""
-    makers: dict[str, Callable[[GroundRequest], Expert]] = {
-        "annotations": _annotations,
-        "masks": _masks,
-        "stripes": _stripes,
-    }
-    if request.expert not in makers:
-        raise UnknownName("--expert", request.expert, makers)
-    if (request.source is None) != (request.expert == "stripes"):
-        raise ReIDError(
-            f"--expert {request.expert} "
-            + ("reads no file; leave --from out." if request.source else "needs --from FILE.")
+def _which(request: GroundRequest) -> SourceImages:
+    return "all" if request.images == "all" else "train"
+
+
+def _catalog(request: GroundRequest, console: Console) -> DataCatalog:
+    root = request.data
+    if root is not None:
+        require_data_root(root)
+    else:
+        without = [key for key in request.datasets if key not in standin.KEYS]
+        if without:
+            raise ReIDError(
+                f"{', '.join(without)}: the embedded stand-ins are {', '.join(standin.KEYS)} only. "
+                "Give the real data sets with --data DIR."
+            )
+        root = standin.data_root(keys=request.datasets)
+    require_writable(request.out)
+    return DataCatalog(root, say=lambda text: console.print(escape(text)))
+
+
+class _Job:
+    """One call of the command."""
+
+    def __init__(
+        self,
+        request: GroundRequest,
+        catalog: DataCatalog,
+        grid: tuple[int, int],
+        console: Console,
+    ) -> None:
+        self.request, self.catalog, self.grid, self.console = request, catalog, grid, console
+        self.written: list[Path] = []
+
+    def say(self, text: str) -> None:
+        """A line that no width breaks."""
+        self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def of_files(self, images: Mapping[str, Sequence[Image]]) -> None:
+        """Labels from files, or known beforehand."""
+        expert = open_file_expert(self.request, self.catalog)
+        # before what is lacking: a name with a slip in it is both
+        left = expert.left({key: [i.path for i in mine] for key, mine in images.items()})
+        if left:
+            self.console.print(escape(left), style="yellow", highlight=False, soft_wrap=True)
+        # all of them before any: what one lacks is known before files appear
+        done = {key: expert.ground(key, mine, self.request) for key, mine in images.items()}
+        for key, grounded in done.items():
+            tell(key, grounded, self.console)
+            self._keep(key, grounded, {"options": dict(expert.options or {})})
+        self._use()
+
+    def of_model(self, images: Mapping[str, Sequence[Image]]) -> None:
+        """Labels from a model's answers, as far as it has been asked."""
+        expert = ModelExpert(self.request, self.catalog, self.console)
+        for key, mine in images.items():
+            asked = expert.ask(key, mine)
+            tell(key, asked.grounded, self.console)
+            if asked.left:
+                self.say(f"  {expert.rest(key, asked, len(mine))}")
+            else:
+                options = {
+                    "double_check": self.request.double_check,
+                    "single_person": self.request.single_person,
+                }
+                record = {**expert.record(asked), "options": options}
+                kept = self._keep(key, asked.grounded, record, expert.tag)
+                if not (asked.worked or kept):
+                    self.say("  Done already: nothing was left to ask or to write.")
+                if asked.grounded.seconds:
+                    pace = len(mine) / asked.grounded.seconds
+                    self.say(f"  {pace:.3g} images/s while it was asked")
+            self.say(f"  Raw answers: {asked.folder}")
+        self._use()
+
+    def _keep(self, key: str, grounded: Grounded, about: Mapping[str, Any], tag: str = "") -> bool:
+        """Write labels and record, and the masks to export; returns whether anything was new."""
+        labels, request = grounded.labels, self.request
+        fingerprint = self.catalog.source_fingerprint(key, _which(request))
+        path = ground_file(request.out, key, fingerprint, request.expert, tag)
+        settings = {"rule": labels.rule, "calibration": dict(labels.settings)}
+        record = GroundRecord(
+            labels=path.name,
+            dataset=key,
+            images=request.images,
+            fingerprint=fingerprint,
+            data=self.catalog.kind,
+            expert=request.expert,
+            count=len(labels.images),
+            damaged=len(grounded.damaged),
+            crowded=len(grounded.crowded),
+            parts=grounded.parts,
+            seconds=round(grounded.seconds, 3),
+            created_at=utc(),
+            **{**about, "options": {**about["options"], **settings}},
         )
-    return makers[request.expert](request)
+        new = keep(labels, record, path)
+        self.written.append(path)
+        self.say(f"  {path}")
+        if request.export:
+            self._export(request.export, labels)
+        return new
 
+    def _export(self, path: Path, labels: PartLabels) -> None:
+        """The masks as MUVA's authors distribute theirs."""
+        empty: list[int] = []
 
-def _stripes(request: GroundRequest) -> Expert:
-    return Expert(PartLabels.stripes)
+        def write(temporary: Path) -> None:
+            empty.append(write_masks(temporary, labels, labels.images, self.grid))
 
-
-def _masks(request: GroundRequest) -> Expert:
-    return _selecting(read_masks(_file(request), parse_grid(request.grid)), request)
-
-
-def _annotations(request: GroundRequest) -> Expert:
-    file = _file(request)
-    if file.suffix == OWN:
-        return _selecting(PartLabels.read(file), request)
-    boxes = read_csv(file)
-
-    def size(path: str) -> tuple[int, int]:
-        return image_size(request.data / path)
-
-    def left(paths: Mapping[str, Sequence[str]]) -> str:
-        lines = boxes.unused(list(paths.values()))
-        if not lines:
-            return ""
-        where, image = lines[0]
-        several = "1 line is" if len(lines) == 1 else f"{len(lines)} lines are"
-        images = "images" if request.images == "all" else "training images"
-        return (
-            f"{file}: {several} of no image among the {images} of {', '.join(paths)} and left out; "
-            f"the first is {where}, {image}."
+        write_atomic(path, write)
+        self.say(
+            "  Masks on {}x{} patches: {}, {} of them empty".format(
+                *self.grid, path, f"{empty[-1]:,}"
+            )
         )
 
-    return Expert(lambda paths: boxes.labels(paths, size), left)
+    def _use(self) -> None:
+        """How to see what was made, and how a training gets it."""
+        if not self.written:
+            return
+        request, out = self.request, shlex.quote(str(self.request.out))
+        data = f" --data {shlex.quote(str(request.data))}" if request.data else ""
+        where = f"{data}{'' if request.out == Path('runs') else f' --out {out}'}"
+        keys = ",".join(dict.fromkeys(request.datasets))
+        self.say(f"\n`harness show grounding --datasets {keys}{where}` draws them.")
+        files = shlex.quote(",".join(map(str, self.written)))
+        if self.catalog.kind == "stand-in":
+            self.say(f"Stand-ins have true boxes, used unless you --set part_labels={files}.")
+        elif self._rivals():
+            self.say(
+                f"There are labels by other experts, too; --set part_labels={files} for "
+                f"`harness run` with --data {request.data} says that these are to be used."
+            )
+        else:
+            self.say(
+                f"`harness run` with --data {request.data} and --out {request.out} uses them; with "
+                f"another --out, --set part_labels={files}."
+            )
 
-
-def _selecting(labels: PartLabels, request: GroundRequest) -> Expert:
-    def label(paths: Sequence[str]) -> PartLabels:
-        try:
-            return labels.select(paths)
-        except DataError as error:
-            raise DataError(f"{request.source}: {error}") from error
-
-    return Expert(label)
-
-
-def _file(request: GroundRequest) -> Path:
-    assert request.source is not None
-    if not request.source.is_file():
-        raise DataError(f"--from {request.source}: there is no such file.")
-    return request.source
-
-
-def parse_grid(text: str) -> tuple[int, int]:
-    """`16x8` to (16, 8). Raises ReIDError for anything else, and for more than MOST x MOST."""
-    match = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", text.strip().lower())
-    rows, columns = map(int, match.groups()) if match else (0, 0)
-    if not (1 <= rows <= MOST and 1 <= columns <= MOST):
-        raise ReIDError(
-            f"--grid {text!r}: expected rows x columns of patches, such as 16x8, at most "
-            f"{MOST}x{MOST}."
-        )
-    return rows, columns
-
-
-def _tell(key: str, labels: PartLabels, path: Path, console: Console) -> None:
-    """What was found, what is missing, what calibration would replace."""
-    missing = labels.missing.sum(0)
-    replaced = calibrate(labels.boxes).replaced.sum(0) if labels.boxes is not None else None
-    kind = "boxes"
-    if labels.masks is not None:
-        kind = "masks on {}x{} patches".format(*labels.masks.shape[2:])
-    console.print(f"\n[bold]{escape(key)}[/bold]: {len(labels.images)} images, {kind}")
-    grid = Table(box=box.SIMPLE_HEAD)
-    for name in ("part", "found", "missing", "calibration replaces"):
-        grid.add_column(name, justify="left" if name == "part" else "right")
-    for i, part in enumerate(PARTS):
-        found = len(labels.images) - missing[i]
-        odd = "-" if replaced is None else str(replaced[i])
-        grid.add_row(part, str(found), str(missing[i]), odd)
-    console.print(grid)
-    console.print(f"  {escape(str(path))}", highlight=False, soft_wrap=True)
+    def _rivals(self) -> bool:
+        """Whether other labels of the same images lie beside those that were written."""
+        for path in self.written:
+            key = path.name[: path.name.index(f"-{self.request.expert}")]
+            if any(other not in self.written for other in path.parent.glob(f"{key}*{OWN}")):
+                return True
+        return False

@@ -47,12 +47,16 @@ class Mirroring:
         require_uri(self.uri)
         self.away = self.uri == OFF
 
-    def sync(self, run_ids: Sequence[str]) -> None:
-        """Mirror these runs, unless nothing is to be mirrored."""
+    def sync(self, run_ids: Sequence[str], groundings: Sequence[str] = ()) -> None:
+        """Mirror these runs, and the groundings of label files with these stems.
+
+        Nothing is done where nothing is to be mirrored.
+        """
         if self.away:
             return
         try:
-            problems = sync(self.out, self.uri, run_ids, self.experiment).problems
+            result = sync(self.out, self.uri, run_ids, self.experiment, groundings=groundings)
+            problems = result.problems
         except TrackingUnavailable as error:
             self.away, problems = True, [str(error)]
         for problem in problems:

@@ -1,0 +1,1 @@
+"""What the commands about grounding are made of."""
