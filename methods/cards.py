@@ -32,6 +32,8 @@ CLIP_PRETRAINING = (
     "tiny: rendered people of identities and styles that are in no stand-in split",
 )
 
+SCRATCH_PRETRAINING = "tiny: nothing; a small model trained from scratch on the sources alone"
+
 CARDS = {
     card.name: card
     for card in (
@@ -59,6 +61,33 @@ CARDS = {
             modality="image",
             pretraining=CLIP_PRETRAINING,
             version="2",
+        ),
+        MethodCard(
+            name="bot-resnet50",
+            summary="BoT: ResNet-50, ID loss behind a BN neck, triplets before it",
+            paper="Luo et al., CVPRW 2019: Bag of Tricks",
+            licence="Apache-2.0; timm Apache-2.0, weights BSD-3-Clause (torchvision)",
+            modality="image",
+            pretraining=("paper: ImageNet-1k with labels (timm tv_in1k)", SCRATCH_PRETRAINING),
+        ),
+        MethodCard(
+            name="bot-vit",
+            summary="BoT on a vision transformer, as TransReID's baseline trains it",
+            paper="He et al., ICCV 2021: ViT-BoT, the baseline of TransReID",
+            licence="Apache-2.0; timm and weights Apache-2.0",
+            modality="image",
+            pretraining=(
+                "paper: ImageNet-21k, then ImageNet-1k, with labels (timm orig_in21k_ft_in1k)",
+                SCRATCH_PRETRAINING,
+            ),
+        ),
+        MethodCard(
+            name="clip-reid",
+            summary="a text learned for each identity, then CLIP's image encoder; two stages",
+            paper="Li et al., CLIP-ReID, AAAI 2023",
+            licence="Apache-2.0; weights MIT",
+            modality="image",
+            pretraining=CLIP_PRETRAINING,
         ),
         MethodCard(
             name="muva",

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "harness.methods"
 
 BUILT_IN = {
+    "bot-resnet50": "methods.bot:BotResNet50",
+    "bot-vit": "methods.bot:BotVit",
     "colour-histogram": "methods.colour_histogram:ColourHistogram",
+    "clip-reid": "methods.clip_reid.method:ClipReid",
     "clip-zero-shot": "methods.clip_zero_shot:ClipZeroShot",
     "muva": "methods.muva.method:Muva",
     "vision-only": "methods.vision_only:VisionOnly",

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional
 
 from methods.muva.gating import visible_tokens
 from methods.muva.rmp import MaskPredictionBlock
-from protocols.errors import ReIDError
+from methods.parts.attention import masked_block, project, require_clip
 
 TOKEN_STD = 0.02
 """Standard deviation of the truncated normal that local tokens are drawn from (section 4.2)."""
@@ -53,7 +52,7 @@ class PartEncoder(nn.Module):
         threshold: float = 0.5,
     ) -> None:
         super().__init__()
-        _require_clip(visual)
+        require_clip(visual, "MUVA")
         self.visual = visual
         self.num_parts, self.padding, self.threshold = num_parts, padding, threshold
         self.shared_positions = shared_positions
@@ -149,54 +148,12 @@ class PartEncoder(nn.Module):
         return visible_tokens(logits[-1].detach().sigmoid() > self.threshold, self.padding)
 
 
-def masked_block(
-    block: ResidualAttentionBlock, x: Tensor, visible: Tensor | None, queries: int | None = None
-) -> Tensor:
-    """One of CLIP's blocks with one fused attention under a mask that all heads share (Eq. 7).
-
-    x: [B, T, D]; visible: [B, T, T] bool or None for all. With `queries` only the first that many
-    tokens are carried on (the others are still keys): [B, queries, D].
-    """
-    n = x.shape[1] if queries is None else queries
-    q, k, v = _project(block.attn, block.ln_1(x), n)
-    mask = None if visible is None else visible[:, None, :n]
-    mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    x = x[:, :n] + block.ls_1(block.attn.out_proj(mixed.transpose(1, 2).flatten(2)))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
-
-
 def local_attention(
     block: ResidualAttentionBlock, x: Tensor, visible: Tensor | None, parts: int
 ) -> Tensor:
     """What the local tokens give to each patch in a block, mean over heads: [B, R, L]."""
-    q, k, _ = _project(block.attn, block.ln_1(x), 1 + parts)
+    q, k, _ = project(block.attn, block.ln_1(x), 1 + parts)
     scores = q[:, :, 1:] @ k.transpose(2, 3) * q.shape[-1] ** -0.5
     if visible is not None:
         scores = scores.masked_fill(~visible[:, None, 1 : 1 + parts], -torch.inf)
     return scores.softmax(dim=-1).mean(1)[..., 1 + parts :]
-
-
-def _project(attn: nn.MultiheadAttention, x: Tensor, queries: int) -> tuple[Tensor, ...]:
-    """Queries of the first tokens, keys and values of all: [B, H, queries or T, D / H] each."""
-    D = attn.embed_dim
-    weight, bias = attn.in_proj_weight, attn.in_proj_bias
-    if queries == x.shape[1]:
-        projected = functional.linear(x, weight, bias).chunk(3, dim=-1)
-    else:
-        q = functional.linear(x[:, :queries], weight[:D], bias[:D])
-        projected = (q, *functional.linear(x, weight[D:], bias[D:]).chunk(2, dim=-1))
-    return tuple(y.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for y in projected)
-
-
-def _require_clip(visual: nn.Module) -> None:
-    """Refuse what would silently be another model."""
-    blocks = getattr(getattr(visual, "transformer", None), "resblocks", [])
-    plain = all(type(block) is ResidualAttentionBlock for block in blocks)
-    if not plain or not isinstance(visual, VisionTransformer) or visual.pool_type != "tok":
-        raise ReIDError(
-            "MUVA needs a vision transformer of open_clip with plain attention blocks whose "
-            "output is the CLS token, such as ViT-B-16, ViT-B-32 or ViT-L-14; this backbone's "
-            "is another."
-        )
-    if visual.attn_pool is not None or not isinstance(visual.patch_dropout, nn.Identity):
-        raise ReIDError("MUVA needs a CLIP without attentional pooling and patch dropout.")

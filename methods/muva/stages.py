@@ -13,13 +13,11 @@ from methods.muva.losses import image_to_text_loss, mask_bce, mask_dice, prompt_
 from methods.parts.identity import MemoryStage
 from methods.parts.losses import full_precision
 from methods.parts.memory import centroids
+from methods.parts.prompts import distinct, encode_all
 from methods.parts.schedules import warmup_cosine
 
 if TYPE_CHECKING:
     from methods.muva.method import Muva
-    from methods.muva.prompts import PromptedText
-
-TEXTS_AT_ONCE = 64
 
 
 class PromptStage(Stage):
@@ -87,14 +85,12 @@ class PromptStage(Stage):
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """text: [B, d]; an identity's is encoded once however often it is in the batch."""
-        labels, places = batch.labels.unique(return_inverse=True)
+        labels, places, *_ = distinct(batch.labels)
         return {"text": self.text(labels)[places]}
 
     def losses(self, outputs: dict[str, Tensor], batch: TrainBatch) -> dict[str, Tensor]:
         """L_cmp of Eq. 1, from the first of each identity's rows, which are all the same."""
-        labels, places, counts = batch.labels.unique(return_inverse=True, return_counts=True)
-        rows = torch.arange(len(places), device=places.device)
-        first = torch.full_like(labels, len(rows)).scatter_reduce(0, places, rows, "amin")
+        labels, _, counts, first = distinct(batch.labels)
         text = outputs["text"][first]
         loss = prompt_loss(text, self.memory, labels, counts, self.config.stage1_temperature)
         return {"cmp": loss}
@@ -193,12 +189,6 @@ class EncoderStage(MemoryStage):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """The inverse."""
         self.text_memory = state["text_memory"]
-
-
-def encode_all(text: PromptedText, num_classes: int, device: torch.device) -> Tensor:
-    """TPM: the text features of every identity, [C, d], rows L2-normalised."""
-    labels = torch.arange(num_classes, device=device)
-    return torch.cat([text(chunk) for chunk in labels.split(TEXTS_AT_ONCE)])
 
 
 def _identity_batches(data: SourceData, size: int) -> Iterator[TrainBatch]:

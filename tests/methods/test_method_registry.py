@@ -35,7 +35,7 @@ def test_an_entry_point_adds_a_name_and_can_not_replace_one(monkeypatch):
     ("name", "message"),
     [
         ("color-histogram", "Did you mean 'colour-histogram'"),
-        ("xyz", r"Known: clip-zero-shot, .*package\.module:Class"),
+        ("xyz", r"Known: .*clip-zero-shot, .*package\.module:Class"),
         ("no_such_package:Class", "no module 'no_such_package'"),
         ("methods.colour_histogram:ColorHistogram", "Did you mean 'ColourHistogram'"),
         ("methods.interface:Batch", "not a subclass"),

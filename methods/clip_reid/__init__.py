@@ -1,0 +1,1 @@
+"""CLIP-ReID: prompts that describe each identity, then the image encoder."""
