@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from harness.cli_ground import ground
+from harness.cli_reproduce import reproduce
 from harness.cli_show import show_app
 from harness.options import (
     AddressOption,
@@ -34,6 +35,7 @@ from harness.options import (
     WorkersOption,
     comma_list,
     console,
+    seed_list,
     stderr,
 )
 from protocols.errors import ReIDError
@@ -81,7 +83,7 @@ def run(
         protocol=protocol,
         data=data,
         preset=preset,
-        seeds=_seeds(seeds),
+        seeds=seed_list(seeds),
         overrides=tuple(set_ or ()),
         out=out,
         force=force,
@@ -169,7 +171,7 @@ def sweep(
         protocol=protocol,
         data=data,
         preset=preset,
-        seeds=_seeds(seeds),
+        seeds=seed_list(seeds),
         overrides=tuple(set_ or ()),
         out=out,
         force=force,
@@ -278,6 +280,7 @@ def cost(
 
 
 app.command()(ground)
+app.command()(reproduce)
 
 
 @app.command()
@@ -319,16 +322,6 @@ def ui(
     raise typer.Exit(serve(out, default_uri(out) if tracking is None else tracking, port))
 
 
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(dict.fromkeys(int(part) for part in comma_list(text)))
-    except ValueError:
-        seeds = ()
-    if not seeds or min(seeds) < 0:
-        raise ReIDError(f"--seeds {text!r}: expected whole numbers from 0, such as 0,1,2.")
-    return seeds
-
-
 def _end(number: int, frame: object) -> None:
     sys.exit(128 + number)
 
@@ -350,7 +343,9 @@ def main() -> None:
         if stopped.code in STOPPED:
             again = "The same command goes on from the last finished epoch (leave --force out)."
             stderr.print(
-                f"Stopped. {again}" if sys.argv[1:2] in (["run"], ["sweep"]) else "Stopped."
+                f"Stopped. {again}"
+                if sys.argv[1:2] in (["run"], ["sweep"], ["reproduce"])
+                else "Stopped."
             )
         raise
     except BrokenPipeError:

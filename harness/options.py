@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from protocols.errors import ReIDError
+
 console = Console()
 stderr = Console(stderr=True)
 
@@ -75,3 +77,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 def comma_list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def seed_list(text: str) -> tuple[int, ...]:
+    """Seeds of a comma list, each once. Raises ReIDError for anything else."""
+    try:
+        seeds = tuple(dict.fromkeys(int(part) for part in comma_list(text)))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0:
+        raise ReIDError(f"--seeds {text!r}: expected whole numbers from 0, such as 0,1,2.")
+    return seeds

@@ -6,11 +6,13 @@ A training is shown below one plan, the earliest that lists it, so that MLflow h
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.files import file_digest, write_json
 from harness.in_place import bring
 from harness.mirror import KEY, PARENT, PLAN, Metric, Mirror
 from harness.plans import PlanRecord
@@ -20,16 +22,22 @@ if TYPE_CHECKING:
     from harness.mlflow_store import Store
 
 LONGEST_NAME = 120
+TABLES = "tables"
+"""The folder below `out` of tables and of pictures beside them."""
 
 
 @dataclass(frozen=True)
 class FoundPlan:
-    """A plan, and which of its runs are done; `stopped` are those that a search gave up."""
+    """A plan, and which of its runs are done; `stopped` are those that a search gave up.
+
+    `made` are the tables and pictures that were made of it (`attach`).
+    """
 
     record: PlanRecord
     path: Path
     done: tuple[Path, ...]
     stopped: tuple[Path, ...]
+    made: tuple[Path, ...] = ()
 
     @property
     def key(self) -> str:
@@ -38,9 +46,29 @@ class FoundPlan:
 
     @property
     def digest(self) -> str:
-        """Changes when the plan or what is done of it does."""
+        """Changes when the plan, what is done of it or what was made of it does."""
         names = [[p.parent.name for p in paths] for paths in (self.done, self.stopped)]
-        return hashlib.sha256(repr((self.record, names)).encode()).hexdigest()[:16]
+        made = [(path.name, file_digest(path)) for path in self.made]
+        content = (self.record, names, made) if made else (self.record, names)
+        return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+
+
+def attach(out: Path, record: PlanRecord, made: Iterable[Path]) -> None:
+    """Keep which files below `out` were made of a plan: artifacts of its run, besides the plan."""
+    write_json(_attached(out, record), [path.relative_to(out).as_posix() for path in made])
+
+
+def _attached(out: Path, record: PlanRecord) -> Path:
+    # not below the folder of plans, where every JSON file is one
+    return out / TABLES / f".{record.id}.json"
+
+
+def _made(out: Path, record: PlanRecord) -> tuple[Path, ...]:
+    try:
+        names = json.loads(_attached(out, record).read_text(encoding="utf-8"))
+        return tuple(path for name in names if (path := out / name).is_file())
+    except (OSError, ValueError, TypeError):
+        return ()
 
 
 def scan(
@@ -67,7 +95,7 @@ def look(out: Path, record: PlanRecord) -> FoundPlan:
     done = [path for path in finished if path.exists()]
     left = [path.with_name("stopped.json") for path in set(finished) - set(done)]
     stopped = sorted(path for path in left if path.exists())
-    return FoundPlan(record, record.path(out), tuple(done), tuple(stopped))
+    return FoundPlan(record, record.path(out), tuple(done), tuple(stopped), _made(out, record))
 
 
 def mirror(found: FoundPlan) -> Mirror:
@@ -96,7 +124,7 @@ def mirror(found: FoundPlan) -> Mirror:
         tags=whole(tags),
         params=params(asked),
         metrics=tuple(Metric(name, float(count), end) for name, count in counts.items()),
-        files=(found.path,),
+        files=(found.path, *found.made),
         status="FINISHED" if complete else "SCHEDULED",
     )
 

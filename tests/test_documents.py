@@ -24,7 +24,7 @@ def test_the_readme_has_the_two_commands_that_do_everything():
 def test_every_option_in_the_readme_exists(monkeypatch, capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     used = set(re.findall(r"`(--[a-z-]+)", text)) | set(re.findall(r"\| `(--[a-z-]+)", text))
-    for command in ("run", "sweep", "ground", "encode", "cost"):
+    for command in ("run", "sweep", "reproduce", "ground", "encode", "cost"):
         monkeypatch.setattr(sys, "argv", ["harness", command, "--help"])
         with pytest.raises(SystemExit):
             cli.main()

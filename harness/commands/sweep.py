@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from harness.commands import sweep_tables as tables
 from harness.commands.launching import Launching, RunRequest
+from harness.commands.sweep_files import Made
 from harness.commands.sweep_settings import Accept, find_methods
 from harness.config import parse_overrides
 from harness.pending import is_finished
@@ -83,11 +84,11 @@ class _Sweep(Launching):
         planned = self.plan(choices)
         if self.run.dry_run:
             return self.forecast(planned)
-        self.remember(planned, "sweep", self.names)
+        made = Made(self, planned, "sweep", self.names)
         self.compute(planned)
-        # also what an earlier command left unsaid
-        self.mirror.sync([one.spec.id for one in planned])
-        return self.close(tables.show_grid(self, planned, said))
+        problems = tables.show_grid(self, planned, list(self.texts), said, made)
+        made.close()
+        return self.close(problems)
 
     def search(self) -> int:
         """Settings that are chosen on held-out source identities; no target is opened."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.commands.launching import Launching, names_of
+from harness.commands.sweep_figures import draw
+from harness.commands.sweep_files import Made
 from harness.plan import PlannedRun
 from harness.screen import show_table
 from harness.search import Trial
@@ -12,6 +14,7 @@ from harness.space import shown
 from protocols.types import Protocol
 from results import tables
 from results.collect import Row
+from results.reproduction import BEST, cells, embolden
 
 WIDE = 4
 """With more protocols than this, the terminal shows means only; the file has every one."""
@@ -21,8 +24,14 @@ ABLATION = (
 )
 
 
-def show_grid(call: Launching, planned: Sequence[PlannedRun], said: Sequence[str]) -> list[str]:
-    """Print a line a setting, keep it as Markdown; returns what can't be read."""
+def show_grid(
+    call: Launching,
+    planned: Sequence[PlannedRun],
+    keys: Sequence[str],
+    said: Sequence[str],
+    made: Made,
+) -> list[str]:
+    """Print a line a setting, keep it as Markdown, and a picture; returns what can't be read."""
     found, problems = call.rows(planned)
     by_run: dict[str, list[Row]] = {}
     for row in found:
@@ -36,10 +45,12 @@ def show_grid(call: Launching, planned: Sequence[PlannedRun], said: Sequence[str
         name = f"{one.spec.method} {one.setting}" if several else one.setting
         settings.setdefault(key, (name, []))[1].extend(by_run.get(one.spec.id, []))
     title = f"{names_of(planned)} on {call.run.protocol}, by setting"
-    notes = [*call.said(planned), *said, ABLATION]
+    notes = [*([BEST] if len(settings) > 1 else []), *call.said(planned), *said, ABLATION]
     whole = _grid(list(settings.values()), call.selected, title, notes)
     show_table(call.console, _means(whole) if len(call.selected) > WIDE else whole)
-    _keep(call, whole, planned)
+    pictures = draw(call, planned, keys, by_run)
+    files: dict[str, str | bytes] = {"md": tables.to_markdown(whole), **pictures}
+    made.keep(_name(planned), _content(call, planned), files)
     return problems
 
 
@@ -49,19 +60,18 @@ def _grid(
     title: str,
     said: Sequence[str],
 ) -> tables.Table:
-    """A line a setting: mAP and Rank-1 of each protocol, and the means over several."""
-    lines, notes = [], []
+    """A line a setting: mAP and Rank-1 of each protocol, the means over several; best in bold."""
+    lines: list[tuple[str, ...]] = []
+    notes: list[str] = []
     columns = [protocol.name for protocol in selected]
     columns += ["mean"] if len(selected) > 1 else []
     for name, found in settings:
-        table = tables.build(selected, found, title)
-        cells = {line[0]: line[1:] for section in table.sections for line in section.lines}
-        each = [cells[protocol.name] or ("-", "-") for protocol in selected]
-        means = [table.mean[1:] or ("-", "-")] if table.mean else []
-        lines.append((name, *(cell for pair in [*each, *means] for cell in pair)))
-        notes += table.notes
+        each, means, more = cells(selected, found)
+        pairs = [*each, *([means] if means else [])]
+        lines.append((name, *(cell for pair in pairs for cell in pair)))
+        notes += more
     header = [f"{name}\n{what}" for name in columns for what in ("mAP", "Rank-1")]
-    section = tables.Section("Settings", lines)
+    section = tables.Section("Settings", embolden(lines, 1))
     return tables.Table(
         title, ("Setting", *header), [section], None, list(dict.fromkeys([*notes, *said]))
     )
@@ -107,7 +117,7 @@ def show_search(
     section = tables.Section("Trials, best first", lines)
     table = tables.Table(title, header, [section], None, notes)
     show_table(call.console, table)
-    _keep(call, table, planned)
+    call.keep(table, _name(planned), _content(call, planned))
 
 
 def _number(trial: Trial) -> str:
@@ -122,7 +132,10 @@ def _cells(trial: Trial, metric: str) -> list[str]:
     return ["-" if value is None else f"{100 * value:.1f}" for value in values]
 
 
-def _keep(call: Launching, table: tables.Table, planned: Sequence[PlannedRun]) -> None:
-    """The table as Markdown, under one name for the same runs and rows."""
-    content = [*(one.spec.id for one in planned), call.run.protocol]
-    call.keep(table, f"sweep-{names_of(planned)[:80]}", content)
+def _name(planned: Sequence[PlannedRun]) -> str:
+    return f"sweep-{names_of(planned)[:80]}"
+
+
+def _content(call: Launching, planned: Sequence[PlannedRun]) -> list[str]:
+    """The same for the same runs and rows."""
+    return [*(one.spec.id for one in planned), call.run.protocol]

@@ -11,7 +11,7 @@ from rich.console import Console
 from harness.drivers import drivers
 from harness.lease import Holder
 from harness.live import Watched
-from harness.screen import Screen, ScreenProgress, duration, live_table, show_table
+from harness.screen import Screen, ScreenProgress, duration, fits, live_table, show_table
 from harness.tally import Tally
 from results.tables import Section, Table
 
@@ -59,6 +59,28 @@ def test_of_many_columns_none_is_cut(width):
     show_table(Console(file=printed, width=width), table)
     row = next(line for line in printed.getvalue().splitlines() if "lr=1e-05" in line)
     assert row.split() == ["lr=1e-05", *cells]
+
+
+BEST = Table("t", ("Model", "mAP"), [Section("s", [("a", "**2.5**"), ("b", "**"), ("c", "1")])],
+             None, [])  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [4, 80])
+def test_the_best_is_bold_and_starred_where_nothing_is_bold(width, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    plain, bold = io.StringIO(), io.StringIO()
+    show_table(Console(file=plain, width=width), BEST)
+    show_table(Console(file=bold, width=width, force_terminal=True), BEST)
+    assert "**2.5**" in plain.getvalue()
+    assert "\x1b[1m2.5\x1b[0m" in bold.getvalue()
+    assert bold.getvalue().count("**") == 1  # what is no mark stays
+
+
+def test_a_table_fits_where_its_words_are_whole():
+    # 5 + 7, and two for each column
+    assert fits(Console(file=io.StringIO(), width=16), BEST)
+    assert not fits(Console(file=io.StringIO(), width=15), BEST)
+    assert not fits(Console(file=io.StringIO(), width=80), replace(BEST, header=("M" * 80, "mAP")))
 
 
 def test_lines_where_there_is_no_terminal(clock):

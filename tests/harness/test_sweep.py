@@ -178,7 +178,7 @@ def test_an_interrupted_optuna_search_asks_the_same_again(harness, tmp_path, mon
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("lr=1e-5,1e-6",), "lr: keys of muva, vision-only; say which with --method"),
+        (("lr=1e-5,1e-6",), "muva, vision-only; say which with --method"),
         (("lrr=1e-5",), "Unknown config key 'lrr'. Did you mean 'lr'"),
         (("stripes=1", "rmp_heads=2"), "No method has all of stripes, rmp_heads"),
         (("stripes=1", "--search", "grit"), "Unknown --search 'grit'. Did you mean 'grid'"),
