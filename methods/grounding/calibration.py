@@ -69,8 +69,9 @@ class Calibration(BaseModel):
     missing: a part that was not found stays so ("keep"), or gets the window.
     consistent: a box is extreme, too, if it is far from those of the same identity: its four
     values are compared with the medians of that identity's boxes, by the spread of such differences
-    in the data set. Of the stand-ins that changes little: an identity's boxes differ nearly as much
-    as everybody's. images: boxes of an identity that must have passed for that.
+    in the data set. Of the stand-ins that changes little, and costs where few boxes are wrong: an
+    identity's boxes differ nearly as much as everybody's. images: boxes of an identity that must
+    have passed for that.
     least: boxes of a part that must pass; with fewer, there is nothing to go by and all stay.
 
     The paper's "stripe-like" can be read as `width="image"`. The default is the other one, by

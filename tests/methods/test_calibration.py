@@ -184,7 +184,9 @@ def test_the_crowd_is_found_where_half_of_the_values_are_elsewhere():
     assert usual == pytest.approx(3, abs=0.05)
     assert 0.1 < spread < 0.3
     # of 0, 1, 2, 3 the two that are nearest, 40 % being 1.6 of 4
-    assert crowd(np.array([0.0, 5.0, 5.5, 9.0])) == pytest.approx((5.25, 0.5 / 1.0488 * (1 + 14 / 4)))
+    assert crowd(np.array([0.0, 5.0, 5.5, 9.0])) == pytest.approx(
+        (5.25, 0.5 / 1.0488 * (1 + 14 / 4))
+    )
     usual, spread = crowd(rng.normal(0, 1, 40_000))
     assert (usual, spread) == (pytest.approx(0, abs=0.2), pytest.approx(1, abs=0.05))
 

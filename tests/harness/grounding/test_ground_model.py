@@ -58,13 +58,13 @@ def test_the_commit_of_code_that_is_run_is_typed_not_remembered(hub, monkeypatch
     refs.mkdir(parents=True)
     (refs / "main").write_text(COMMIT)
     monkeypatch.setattr(loading, "find", FIND)
-    with pytest.raises(ReIDError, match="only run from a commit.* --revision"):
+    with pytest.raises(ReIDError, match=r"only run from a commit.* --revision"):
         identify("cogvlm", "who/what", revision, trust=True)
 
 
 def test_the_home_of_an_unknown_user_is_no_folder(monkeypatch):
     monkeypatch.setattr(loading, "find", FIND)
-    with pytest.raises(ReIDError, match="--model ~nobody-of-that-name/m: .* is not a folder"):
+    with pytest.raises(ReIDError, match=r"--model ~nobody-of-that-name/m: .* is not a folder"):
         identify("florence-2", "~nobody-of-that-name/m", None)
 
 
