@@ -22,17 +22,21 @@ Watch = Callable[[int, int], None]
 
 
 class DataCatalog:
-    """What is below a data root. `verified` remembers in `memory` which data have been decoded."""
+    """What is below a data root. `verified` remembers in `memory` which data have been decoded.
+
+    `empty`: files of 0 bytes are not refused at once, for who names every damaged image anyway.
+    """
 
     def __init__(
         self,
         root: Path,
         memory: Path | None = None,
         say: Callable[[str], object] = lambda text: None,
+        empty: bool = False,
     ) -> None:
         self.root = root
         self.memory = memory
-        self.contents = Contents(root, say=say)
+        self.contents = Contents(root, say=say, empty=empty)
         self._datasets: dict[str, Dataset] = {}
         self._sources: dict[tuple[str, str], Split] = {}
         self._probes: dict[str, tuple[Probe, ...]] = {}

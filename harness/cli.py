@@ -348,6 +348,10 @@ def main() -> None:
                 else "Stopped."
             )
         raise
+    except KeyboardInterrupt:
+        # before typer listens
+        stderr.print("Stopped.")
+        sys.exit(130)
     except BrokenPipeError:
         # `harness list | head`: nobody reads on, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

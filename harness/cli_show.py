@@ -18,6 +18,10 @@ from harness.options import (
     stderr,
 )
 
+FormatOption = Annotated[
+    list[str] | None, typer.Option("--format", help="png (default) or svg; repeat for both.")
+]
+
 show_app = typer.Typer(help="Look at what a model or an expert sees.", no_args_is_help=True)
 
 
@@ -33,9 +37,7 @@ def show_masks(
     ] = None,
     images: Annotated[int, typer.Option(min=1, max=100, help="Queries to draw.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Which queries are drawn.")] = 0,
-    format_: Annotated[
-        list[str] | None, typer.Option("--format", help="png (default) or svg; repeat for both.")
-    ] = None,
+    format_: FormatOption = None,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -93,9 +95,7 @@ def show_calibration(
         Path | None,
         typer.Option("-o", help="The figure's file; default: below --out, part_labels/figures."),
     ] = None,
-    format_: Annotated[
-        list[str] | None, typer.Option("--format", help="png (default) or svg; repeat for both.")
-    ] = None,
+    format_: FormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure what calibration mends of a simulated expert's errors, and draw it.
@@ -131,7 +131,7 @@ def show_grounding(
     images: Annotated[int, typer.Option(min=1, max=100, help="Images to draw.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Which images are drawn.")] = 0,
     grid: Annotated[str, typer.Option(help="Patches of masks, rows x columns.")] = "16x8",
-    format_: Annotated[str, typer.Option("--format", help="png, svg, or both: png,svg.")] = "png",
+    format_: FormatOption = None,
     as_json: JsonOption = False,
     tracking: TrackingOption = None,
     experiment: ExperimentOption = "dg-reid",
@@ -152,7 +152,7 @@ def show_grounding(
         images=images,
         seed=seed,
         grid=grid,
-        formats=comma_list(format_),
+        formats=tuple(format_ or ()),
         as_json=as_json,
         tracking=tracking,
         experiment=experiment,

@@ -27,7 +27,7 @@ class Contents:
 
     What was read is remembered in the user's cache folder (`remember`), so that a data set is
     read in full once, and its files only asked for size and time after that. `say` is told before
-    many are read.
+    many are read. `empty`: a file of 0 bytes is a file like any other.
     """
 
     def __init__(
@@ -35,19 +35,23 @@ class Contents:
         data_root: Path,
         remember: bool = True,
         say: Callable[[str], object] = lambda text: None,
+        empty: bool = False,
     ) -> None:
         self.data_root = data_root
-        self.say = say
+        self.say, self.empty = say, empty
         name = hashlib.sha256(str(data_root.absolute()).encode()).hexdigest()[:24]
         self.file = cache_folder() / "contents" / f"{name}.json" if remember else None
         self.known: Known = self._load()
 
     def digests(self, paths: Iterable[str]) -> dict[str, str]:
-        """Path below the root -> SHA-256. Raises DataError for a file that is gone or empty."""
+        """Path below the root -> SHA-256.
+
+        Raises DataError for a file that is gone, or empty where that is not a file like any other.
+        """
         found: dict[str, str] = {}
         changed: dict[str, tuple[int, int]] = {}
         for path in dict.fromkeys(paths):
-            status = _status(self.data_root / path)
+            status = _status(self.data_root / path, self.empty)
             known = self.known.get(path)
             if known and tuple(known[:2]) == status:
                 found[path] = known[2]
@@ -87,8 +91,8 @@ class Contents:
             Path(name).replace(self.file)
 
 
-def _status(path: Path) -> tuple[int, int]:
-    """Size and time of change of a file that must be there and hold something."""
+def _status(path: Path, empty: bool) -> tuple[int, int]:
+    """Size and time of change of a file that must be there, and hold something unless `empty`."""
     try:
         status = path.stat()
     except OSError as error:
@@ -96,7 +100,7 @@ def _status(path: Path) -> tuple[int, int]:
             f"{path} was listed but can not be read ({error.strerror}). "
             "Copy it again, or see what is missing with `harness check`."
         ) from error
-    if status.st_size == 0:
+    if status.st_size == 0 and not empty:
         raise DataError(f"{path} is empty (0 bytes): the copy broke off. Copy it again.")
     return status.st_size, status.st_mtime_ns
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from results.figures import DPI
+from results.figures import DPI, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,36 +130,44 @@ def heading_depth(title: str, said: Sequence[str], width: float) -> float:
 
 def wrapped(text: str, width: float, size: float) -> list[str]:
     """`text` broken between words so that letters of `size` points fit into `width`."""
-    return _broken(re.findall(r"\S+\s*", text), width, size)
+    return _broken([f"{word} " for word in text.split()], width, size)
 
 
 def name_lines(name: str, width: float) -> list[str]:
     """A file's name in small letters, broken after `_`, `-` and `.` where that is enough."""
-    return _broken(re.findall(r"[^_.-]*[_.-]|[^_.-]+", name), width, SMALL)
+    shown = re.sub(r"\s", " ", name)
+    return _broken(re.findall(r"[^_.-]*[_.-]|[^_.-]+", shown), width, SMALL)
 
 
 def _broken(pieces: Sequence[str], width: float, size: float) -> list[str]:
     """Pieces put together to lines; one that is too long for a line is cut."""
     lines = [""]
-    for piece in pieces:
-        if lines[-1] and _breadth((lines[-1] + piece).rstrip(), size) > width:
-            lines.append("")
-        for letter in piece:
-            if lines[-1] and _breadth((lines[-1] + letter).rstrip(), size) > width:
+    with plain():
+        for piece in pieces:
+            if lines[-1] and _breadth((lines[-1] + piece).rstrip(), size) > width:
                 lines.append("")
-            lines[-1] += letter
+            for letter in piece:
+                if lines[-1] and _breadth((lines[-1] + letter).rstrip(), size) > width:
+                    lines.append("")
+                lines[-1] += letter
     return [line.rstrip() for line in lines if line.strip()]
 
 
 @lru_cache(maxsize=4096)
 def _breadth(text: str, size: float) -> float:
-    """Width of some letters."""
+    """Width of some letters, each rounded to whole pixels as in a PNG; asked in `plain()`."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
 
     font = FontProperties(family="DejaVu Sans", size=size)
-    breadth, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
-    return float(breadth) / 72
+    breadth, _, _ = _renderer().get_text_width_height_descent(text, font, ismath=False)
+    return float(breadth) / DPI
+
+
+@lru_cache(maxsize=1)
+def _renderer() -> Any:
+    from matplotlib.backends.backend_agg import RendererAgg
+
+    return RendererAgg(1, 1, DPI)
 
 
 def depth(lines: Sequence[str], size: float) -> float:

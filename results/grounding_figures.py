@@ -145,7 +145,7 @@ def _votes(
         said = f"{count} patches" if count != 1 else "1 patch"
         if not count and picture.discarded[part]:
             said = "discarded"
-        elif not count:
+        elif not count and not picture.found(part) and not picture.replaced(part):
             said = "not found"
         sheet.text(start + wide / 2, top + 0.14 + high + 0.03, [said], SMALL, ha="center")
 

@@ -68,7 +68,7 @@ def _catalog(request: GroundRequest, console: Console) -> DataCatalog:
             )
         root = standin.data_root(keys=request.datasets)
     require_writable(request.out)
-    return DataCatalog(root, say=lambda text: console.print(escape(text)))
+    return DataCatalog(root, say=lambda text: console.print(escape(text)), empty=True)
 
 
 class _Job:
@@ -82,7 +82,8 @@ class _Job:
         console: Console,
     ) -> None:
         self.request, self.catalog, self.grid, self.console = request, catalog, grid, console
-        self.written: list[Path] = []
+        self.written: dict[Path, str] = {}
+        """Label file -> how the names of all labels of its images begin."""
 
     def say(self, text: str) -> None:
         """A line that no width breaks."""
@@ -147,7 +148,7 @@ class _Job:
             **{**about, "options": {**about["options"], **settings}},
         )
         new = keep(labels, record, path)
-        self.written.append(path)
+        self.written[path] = f"{key}-{fingerprint}"
         self.say(f"  {path}")
         if request.export:
             self._export(request.export, labels)
@@ -192,8 +193,8 @@ class _Job:
 
     def _rivals(self) -> bool:
         """Whether other labels of the same images lie beside those that were written."""
-        for path in self.written:
-            key = path.name[: path.name.index(f"-{self.request.expert}")]
-            if any(other not in self.written for other in path.parent.glob(f"{key}*{OWN}")):
-                return True
-        return False
+        return any(
+            other.name.startswith(begin) and other not in self.written
+            for path, begin in self.written.items()
+            for other in path.parent.glob(f"*{OWN}")
+        )

@@ -71,7 +71,8 @@ def calibration_command(request: CalibrationRequest, console: Console, stderr: C
     settings = Calibration.of(parse_overrides(request.overrides))
     rates, files = parse_rates(request.rates), _files(request)
     _require_known(request)
-    measured = [_measure(key, rates, request, settings) for key in request.datasets]
+    keys = dict.fromkeys(request.datasets)
+    measured = [_measure(key, rates, request, settings) for key in keys]
     figure = _figure(measured, request, settings)
     for path in files:
         write_bytes(path, save(figure, path.suffix[1:]))
@@ -107,6 +108,9 @@ def _require_known(request: CalibrationRequest) -> None:
     for option, values in (("--datasets", request.datasets), ("--kinds", request.kinds)):
         if not values:
             raise ReIDError(f"{option}: expected a comma list of at least one.")
+    if len(set(request.kinds)) < len(request.kinds):
+        # a kind named twice would be hit twice as often, and no figure says so
+        raise ReIDError(f"--kinds {','.join(request.kinds)}: expected each kind once.")
 
 
 def _files(request: CalibrationRequest) -> list[Path]:

@@ -112,7 +112,7 @@ class _Show:
         experts = sorted({file.expert for file in files if file.expert})
         if request.expert is not None:
             if request.expert not in experts:
-                hint = f"There are labels by {', '.join(experts) or 'nobody who is named'}."
+                hint = "" if experts else "No label file here names its expert."
                 raise UnknownName("--expert", request.expert, experts, hint)
             files = [file for file in files if file.expert == request.expert]
         return files
@@ -139,7 +139,7 @@ class _Show:
         else:
             drawn = tuple(key for key in standin.KEYS if key in keys)
             root = standin.data_root(keys=drawn or standin.DEFAULT_KEYS)
-        return DataCatalog(root, self.request.out / ".verified", self.say)
+        return DataCatalog(root, self.request.out / ".verified", self.say, empty=True)
 
     def one(self, file: LabelFile, catalog: DataCatalog) -> Shown | None:
         """A label file, drawn; None if it is of other images."""

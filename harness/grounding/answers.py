@@ -20,13 +20,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, Self, TypeVar
+from typing import Any, BinaryIO, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from harness.files import full_disk_named
 from harness.lease import Lease, hold
 from methods.grounding.expert import Answer, ScoredBox, Verdict
+from methods.interface import PARTS
 from protocols.errors import DataError
 
 SUFFIX = ".jsonl"
@@ -35,7 +36,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Head(_Strict):
@@ -58,13 +59,20 @@ class Said(_Strict):
     boxes: tuple[tuple[float, float, float, float, float | None], ...] = ()
     problem: str = ""
 
+    @field_validator("boxes")
+    @classmethod
+    def _are_boxes(cls, boxes: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not all(_is_box(ScoredBox(*box)) for box in boxes):
+            raise ValueError("a box without an inside in the image")
+        return boxes
+
     @classmethod
     def of(cls, answer: Answer) -> Self:
         """An answer; one with a box that can be none has a problem instead."""
         for box in answer.boxes:
-            numbers = all(map(math.isfinite, box.corners))
-            if not (numbers and box.xmin <= box.xmax and box.ymin <= box.ymax):
-                odd = ", ".join(f"{value:g}" for value in box.corners)
+            if not _is_box(box):
+                score = "" if box.score is None else f", score {box.score:g}"
+                odd = ", ".join(f"{value:g}" for value in box.corners) + score
                 return cls(raw=_text(answer.raw), problem=f"no box: {odd}")
         boxes = tuple((*box.corners, box.score) for box in answer.boxes)
         return cls(raw=_text(answer.raw), boxes=boxes, problem=answer.problem)
@@ -104,6 +112,14 @@ class Line(_Strict):
     damaged: str | None = None
     seconds: float = 0.0
     more: int = 0
+
+    @field_validator("answers", "checks")
+    @classmethod
+    def _are_of_parts(cls, said: dict[str, Any] | None) -> dict[str, Any] | None:
+        for part in said or {}:
+            if part not in PARTS:
+                raise ValueError(f"{part!r} is none of {', '.join(PARTS)}")
+        return said
 
 
 @dataclass
@@ -208,6 +224,14 @@ class Writer:
                 self._file.close()
 
 
+def _is_box(box: ScoredBox) -> bool:
+    """Whether it is of numbers, and has an inside within the image."""
+    numbers = box.corners if box.score is None else (*box.corners, box.score)
+    if not all(map(math.isfinite, numbers)):
+        return False
+    return max(box.xmin, 0) < min(box.xmax, 1) and max(box.ymin, 0) < min(box.ymax, 1)
+
+
 def _text(said: str) -> str:
     """What a model said; half of a character, which UTF-8 can't hold, becomes a question mark."""
     return said.encode("utf-8", "replace").decode("utf-8")
@@ -223,8 +247,9 @@ def _parsed(kind: type[T], text: bytes, file: Path, number: int) -> T:
         return kind.model_validate_json(text)
     except ValidationError as error:
         what = error.errors()[0]
-        where = ".".join(map(str, what["loc"]))
+        where, why = ".".join(map(str, what["loc"])), what["msg"].removeprefix("Value error, ")
         raise DataError(
             f"{file}:{number}: no answer as `harness ground` writes them ({where or 'line'}: "
-            f"{what['msg']}). Remove the file: what it held is asked again."
+            f"{why}). Remove {'the file' if number == 1 else 'that line'}: what it held is asked "
+            "again."
         ) from error

@@ -17,6 +17,7 @@ from harness.step import is_shortage
 from methods.grounding import experts
 from methods.grounding.expert import Expert, Wording
 from methods.grounding.experts import ExpertKind, loading
+from methods.grounding.experts.loading import as_folder
 from protocols.cache import cache_folder
 from protocols.errors import ReIDError
 
@@ -35,7 +36,7 @@ class Identity:
 
     def tag(self, wording: Wording) -> str:
         """8 hex digits; a folder is known by its contents, wherever it lies."""
-        model = "folder" if Path(self.model).expanduser().is_dir() else self.model
+        model = "folder" if as_folder(self.model).is_dir() else self.model
         return expert_tag(model, self.revision, wording.model_dump())
 
 
@@ -49,18 +50,19 @@ def identify(
     """The model that `--expert`, `--model` and `--revision` name. Loads nothing.
 
     What a branch stands for is looked up once: later calls stay with the commit that is in the
-    hub's cache. Raises ReIDError where the model is not to be had.
+    hub's cache. Not so of a model whose code is run: its commit is typed. Raises ReIDError where
+    the model is not to be had.
     """
     kind = experts.EXPERTS[name]
     model = model or kind.model
-    folder = Path(model).expanduser()
+    folder = as_folder(model)
     if folder.is_dir():
         digest = remembered_digest(folder, say)
         if revision is None or revision == digest:
             return Identity(name, model, digest)
     elif revision and loading.COMMIT.fullmatch(revision):
         return Identity(name, model, revision)
-    elif commit := _cached_commit(model, revision or "main"):
+    elif not kind.remote_code and (commit := _cached_commit(model, revision or "main")):
         return Identity(name, model, commit)
     found = loading.find(
         name,

@@ -9,6 +9,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from harness.grounding.shown import Grounding
@@ -60,12 +61,18 @@ class Shown:
         }
 
 
+def images_of(grounding: Grounding, kind: str = "") -> str:
+    """How many images of a `kind` there are: `1 image`, `2 training images`."""
+    count = len(grounding.images)
+    return f"{count} {kind}{'image' if count == 1 else 'images'}"
+
+
 def print_grounding(shown: Shown, console: Console) -> None:
     """The table of one label file, and its figures."""
     grounding = shown.grounding
     record, iou = grounding.file.record, shown.quality
     console.print(
-        f"\n[bold]{escape(grounding.file.title)}[/bold]: {len(grounding.images)} images"
+        f"\n[bold]{escape(grounding.file.title)}[/bold]: {images_of(grounding)}"
         + (f", {escape(record.model)}" if record and record.model else ""),
         highlight=False,
     )
@@ -89,7 +96,7 @@ def print_grounding(shown: Shown, console: Console) -> None:
         notes = "height: the median, as a fraction of the image's."
         if iou:
             notes += " IoU: mean with the true boxes of the stand-ins, over what can be seen."
-        console.print(f"  {notes}", highlight=False, soft_wrap=True)
+        console.print(Padding(notes, (0, 0, 0, 2), expand=False), highlight=False)
     for path in shown.files:
         console.print(f"Figure:  {escape(str(path))}", highlight=False, soft_wrap=True)
 

@@ -28,6 +28,9 @@ from protocols.errors import DataError, ReIDError
 DAMAGED = 100
 """Of so many images of a data set one may be damaged, and one in any case, before a walk stops."""
 SHOWN = 10
+LONGEST = 100
+"""A picture more times as long as it is wide, or wide as it is long, shows nobody; models that
+scale it to their size are left with nothing, and fail."""
 
 
 @dataclass(frozen=True)
@@ -200,8 +203,16 @@ class Walk:
             self.damaged[path] = image
             if self.known[path].damaged != image:
                 lines.append(self._line(path, damaged=image))
+        if pairs and self.expert is None:
+            self.expert = self.open_expert()
         began = time.monotonic()
-        replies = iter(self._replies(question, [pair for mine in pairs.values() for pair in mine]))
+        try:
+            found = self._replies(question, [pair for mine in pairs.values() for pair in mine])
+        except ReIDError:
+            raise
+        except Exception as error:  # whatever a model's code raises that nobody has foreseen
+            raise self._failed(list(pairs), error) from error
+        replies = iter(found)
         each = (time.monotonic() - began) / max(len(pairs), 1)
         for path, mine in pairs.items():
             line = self._line(path, seconds=each)
@@ -214,8 +225,6 @@ class Walk:
 
     def _replies(self, question: Question, pairs: list[Pair]) -> list[Answer | Verdict]:
         """One for every pair; asked in parts where memory is short, from then on."""
-        if pairs and self.expert is None:
-            self.expert = self.open_expert()
         replies: list[Answer | Verdict] = []
         before = self.at_most
         while len(replies) < len(pairs):
@@ -259,6 +268,15 @@ class Walk:
             torch.cuda.empty_cache()
         return None
 
+    def _failed(self, images: Sequence[str], error: Exception) -> ReIDError:
+        more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+        what = (str(error).strip().splitlines() or [""])[0][:300]
+        return ReIDError(
+            f"{self.head.expert} failed when it was asked about {self.root / images[0]}{more}: "
+            f"{type(error).__name__}: {what}\nWhat was answered is kept, and the same command "
+            "goes on from there. --batch-size 1 tells which image it is, if it is one."
+        )
+
     def _refuse_many_damaged(self) -> None:
         most = max(1, len(self.contents) // DAMAGED)
         if len(self.damaged) <= most:
@@ -266,11 +284,11 @@ class Walk:
         named = "".join(f"\n  {path}: {why}" for path, why in list(self.damaged.items())[:SHOWN])
         more = len(self.damaged) - SHOWN
         raise DataError(
-            f"{len(self.damaged)} images of {self.key} can not be decoded, of "
+            f"{len(self.damaged)} images of {self.key} can not be used, of "
             f"{len(self.contents)}; at most {most} are left out:{named}"
             + (f"\n  and {more} more" if more > 0 else "")
             + "\nReplace them from the data set's archive (`harness check --data DIR` lists every "
-            "damaged file) and start the same command again; what was answered is kept."
+            "file that does not decode) and start the same command again; answers are kept."
         )
 
 
@@ -282,6 +300,9 @@ class _Pictures(Dataset):
 
     def __getitem__(self, path: str) -> tuple[str, Image | str]:
         try:
-            return path, decode(self.root / path)
+            image = decode(self.root / path)
         except DataError as error:
             return path, f"{error.__cause__ or error}".replace(f"{self.root}/", "")
+        if max(image.size) > LONGEST * min(image.size):
+            return path, "{} x {} pixels show nobody".format(*image.size)
+        return path, image

@@ -8,9 +8,10 @@ released code has none of it. Here, of one part in one data set:
 Usual. Four values of a box are looked at: the logarithms of its height and width (half the usual
 size is as odd as twice) and its centre from left to right and from top to bottom. Of each, sorted,
 the shortest interval that holds 40 % of the boxes is where they crowd: its middle is the usual
-value, its length, in units of a normal distribution's, the spread. As long as wrong boxes are of
-many kinds, the crowd is of right ones even where half of all are wrong; a median or a median
-deviation would count each of the wrong ones in. Boxes that no part can have (`whole`) are left out.
+value, its length, in units of a normal distribution's, the spread (`FEW`: somewhat more for few
+boxes). As long as wrong boxes are of many kinds, the crowd is of right ones even where half of all
+are wrong; a median or a median deviation would count each of the wrong ones in. Boxes that no part
+can have (`whole`) are left out.
 
 Extreme. A box is extreme if it is a whole body's, or if one of the four values is further from the
 usual one than `deviations` times the spread, which is at least `floor`. Three things are never
@@ -25,8 +26,9 @@ says; as wide as `width` says.
 
 What it can't mend: parts that nobody found (but see `missing`); pieces of a part that could be what
 an obstacle leaves; boxes that have grown little; somebody else's part where, in that data set, the
-part may be anywhere. Where people differ so much in place and size that the usual window is far
-from most of them, it does harm, if few boxes are wrong. `harness show calibration` measures.
+part may be anywhere. It does harm, if few boxes are wrong, where people differ so much in place and
+size that the usual window is far from most of them; and of a few dozen images one that is rightly
+unusual weighs much. `harness show calibration` measures.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ CROWD = 0.4
 """The share of boxes whose shortest interval says what is usual."""
 NORMAL = 1.0488
 """Length of the shortest interval with 40 % of a normal distribution, in standard deviations."""
+FEW = 14
+"""Of n values the shortest interval is too short by chance: by a factor of about 1 + FEW / n."""
 ROUNDS = 3
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -65,8 +69,9 @@ class Calibration(BaseModel):
     missing: a part that was not found stays so ("keep"), or gets the window.
     consistent: a box is extreme, too, if it is far from those of the same identity: its four
     values are compared with the medians of that identity's boxes, by the spread of such differences
-    in the data set. Of the stand-ins that changes little: an identity's boxes differ nearly as much
-    as everybody's. images: boxes of an identity that must have passed for that.
+    in the data set. Of the stand-ins that changes little, and costs where few boxes are wrong: an
+    identity's boxes differ nearly as much as everybody's. images: boxes of an identity that must
+    have passed for that.
     least: boxes of a part that must pass; with fewer, there is nothing to go by and all stay.
 
     The paper's "stripe-like" can be read as `width="image"`. The default is the other one, by
@@ -77,10 +82,10 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    deviations: float = Field(default=3.5, gt=0)
+    deviations: float = Field(default=3.3, gt=0)
     floor: float = Field(default=0.06, gt=0)
     large: float = Field(default=2.0, ge=1)
-    small: float = Field(default=0.2, ge=0, le=1)
+    small: float = Field(default=0.15, ge=0, le=1)
     whole: float | None = Field(default=0.8, gt=0, le=1)
     centres: bool = True
     windows: tuple[tuple[Fraction, Fraction], ...] | None = None
@@ -195,7 +200,8 @@ def crowd(values: np.ndarray) -> tuple[float, float]:
     shortest = np.flatnonzero(lengths <= lengths.min() + 1e-9)
     start = shortest[len(shortest) // 2]
     low, high = ordered[start], ordered[start + count - 1]
-    return float(low + high) / 2, float(high - low) / NORMAL
+    spread = (high - low) / NORMAL * (1 + FEW / len(ordered))
+    return float(low + high) / 2, float(spread)
 
 
 def _inconsistent(

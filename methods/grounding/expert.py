@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL.Image import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from methods.interface import PARTS
 
@@ -78,6 +78,20 @@ class Wording(BaseModel):
     legs: str = "the legs of the person"
     person: str = "every person"
     check: str = "Does the green box in the image show {part}? Answer yes or no."
+
+    @field_validator("prompt", "check")
+    @classmethod
+    def _names_the_part(cls, text: str) -> str:
+        if "{part}" not in text:
+            raise ValueError("expected {part} in it, where the phrase of each part goes")
+        return text
+
+    @field_validator(*PARTS, "person")
+    @classmethod
+    def _says_something(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("expected a phrase")
+        return text
 
     @property
     def phrases(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import psutil
 from harness.watchdog import alive
 
 MATRIX = ("run", "--method", "vision-only", "--protocol", "C3->MA,C3->D,MA->D",
-          "--set", "epochs=4")  # fmt: skip
+          "--set", "epochs=4", "--set", "image_size=[48,24]")  # fmt: skip
 RUNS, ROWS = 2, 3
 PATIENCE = 120.0
 

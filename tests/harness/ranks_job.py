@@ -87,11 +87,17 @@ class Loud(Progress):
         self.images += images
 
 
-def trained(cls, config, folder, epochs=None, micro_batch=None, after_epoch=None):
-    """Weights, memories, losses of every step and what was said of a training in float64."""
+def trained(cls, config, folder, epochs=None, micro_batch=None, after_epoch=None, unknown=False):
+    """Weights, memories, losses of every step and what was said of a training in float64.
+
+    With `unknown`, of some images nobody knows where the first part is, of some the others.
+    """
     with tempfile.TemporaryDirectory() as images:
         data = make_images(Path(images))
         method = build(cls, config, data).double()
+        if unknown:
+            first = torch.arange(len(data)) % 3 > 0
+            data.part_known = torch.stack([first, ~first, ~first], dim=1)
         double(data)
         stages = method.stages()
         for stage in stages:

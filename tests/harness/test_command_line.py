@@ -14,7 +14,7 @@ import pytest
 
 from harness.record import QUERY_COLUMNS, RunFolder
 
-FAST = ("--set", "epochs=2", "--tracking", "off")
+FAST = ("--set", "epochs=2", "--set", "image_size=[48,24]", "--tracking", "off")
 
 
 def records(out):
@@ -92,7 +92,7 @@ def test_several_methods_and_seeds_stand_in_one_table(harness, tmp_path):
 
 
 KILLED = ("run", "--method", "vision-only", "--protocol", "C3->MA,C3->D", "--tracking", "off",
-          "--set", "epochs=3")  # fmt: skip
+          "--set", "epochs=3", "--set", "image_size=[48,24]")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,17 @@ def test_the_numbers_are_those_of_whole_batches(tmp_path, cls, config, size):
     assert set(parts["micro"]) == {size}
 
 
+def test_masks_that_nobody_knows_count_as_little_in_parts(tmp_path):
+    def losses(name, **how):
+        config = job.muva(identities=2, instances=2)
+        return job.trained(Muva, config, tmp_path / name, epochs=2, **how)["losses"]
+
+    whole = losses("whole", unknown=True)
+    parts = losses("parts", unknown=True, micro_batch=3)
+    assert torch.allclose(whole, parts, rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(whole, losses("known"), rtol=1e-3)
+
+
 class Narrow(IdentityStage):
     """Has memory for so many images at a time: in a pass, forward, and backward."""
 

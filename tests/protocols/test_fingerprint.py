@@ -4,7 +4,10 @@ import hashlib
 import os
 from pathlib import Path
 
+import pytest
+
 from protocols.contents import Contents
+from protocols.errors import DataError
 from protocols.fingerprint import fingerprint
 from protocols.types import Image, Split
 
@@ -51,3 +54,11 @@ def test_contents_are_read_once_and_again_when_they_change(tmp_path: Path, monke
     for file in (tmp_path / "cache").rglob("*.json"):
         file.write_text("{")
     assert Contents(root).digests(["b"]) == {"b": "new"}
+
+
+def test_files_of_no_bytes_are_refused_unless_asked_for(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(DataError, match=r"empty\.jpg is empty \(0 bytes\)"):
+        Contents(tmp_path, remember=False).digests(["empty.jpg"])
+    digests = Contents(tmp_path, remember=False, empty=True).digests(["empty.jpg"])
+    assert digests["empty.jpg"] == hashlib.sha256(b"").hexdigest()

@@ -9,7 +9,14 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from results.box_drawing import CALIBRATED, COLOURS, DISCARDED, BoxPicture, name_lines
+from results.box_drawing import (
+    CALIBRATED,
+    COLOURS,
+    DISCARDED,
+    BoxPicture,
+    _breadth,
+    name_lines,
+)
 from results.box_heights import BINS, Heights, height_figure
 from results.figures import COLUMN, DPI, save
 from results.grounding_figures import Cases, box_figure, occlusion_figure, vote_figure
@@ -259,8 +266,33 @@ def test_letters_of_boxes_in_one_place_stand_apart():
 def test_the_same_input_is_the_same_file_whatever_the_user_has_set(name, kind):
     first = save(FIGURES[name](), kind)
     with matplotlib.rc_context({"font.size": 30, "axes.titlesize": 40, "savefig.dpi": 20,
-                                "hatch.color": "red", "savefig.bbox": "tight"}):  # fmt: skip
+                                "hatch.color": "red", "savefig.bbox": "tight",
+                                "text.hinting": "none"}):  # fmt: skip
+        _breadth.cache_clear()
         assert save(FIGURES[name](), kind) == first
+
+
+def test_notes_keep_within_the_figure_and_lines_are_its_own():
+    figure = box_figure([picture("a\nb\tc")], PARTS, "Boxes", [f"Model: {'m' * 200}\nof\nmine."])
+    save(figure)
+    texts = [text for text in figure.texts if text.get_text()]
+    assert not any("\n" in text.get_text() or "\t" in text.get_text() for text in texts)
+    width = figure.bbox.width
+    assert max(text.get_window_extent().x1 for text in texts) <= width
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_in_other_scripts_give_no_warnings():
+    save(box_figure([picture("\u65e5\u672c")], PARTS, "Boxes", ["\u65e5"]))
+
+
+def test_a_box_without_area_was_found_all_the_same():
+    flat = np.array([(0.3, 0.2, 0.3, 0.2), BOXES[1], NAN], np.float32)
+    one = picture(boxes=flat)
+    one.masks[:] = False
+    figure = vote_figure([one], PARTS, GRID, "Masks")
+    said = [text.get_text() for text in figure.texts]
+    assert said.count("0 patches") == 2 and said.count("not found") == 1
 
 
 def test_a_dollar_is_a_dollar():

@@ -191,8 +191,8 @@ class ModelExpert:
 
     def rest(self, key: str, asked: Asked, total: int) -> str:
         """What to do about images that are left, in words."""
-        command = shlex.join(without(("--limit", "--shard", "--export")))
-        who = " when every shard is through" if self.options.shard.count > 1 else ""
+        command = shlex.join(without(("--limit", "--shard")))
+        who = " (the shard that ends last writes them)" if self.options.shard.count > 1 else ""
         return (
             f"{key}: {asked.left:,} of {total:,} images are left, so no labels are written yet"
             f"{who}. `{command}` asks about them, and about nothing twice."

@@ -14,7 +14,7 @@ from harness.data import decode
 from harness.files import write_bytes
 from harness.grounding.occlusion import CASES, occluded
 from harness.grounding.record import figure_folder
-from harness.grounding.table import Shown
+from harness.grounding.table import Shown, images_of
 from harness.masks import choose
 from methods.interface import PARTS
 from protocols.errors import DataError
@@ -152,8 +152,8 @@ class Drawing:
     def said(self) -> list[str]:
         """What a reader of a figure must know."""
         record = self.grounding.file.record
-        which = "training images" if self.shown.which == "train" else "images"
-        lines = [f"{len(self.grounding.images)} {which}."]
+        kind = "training " if self.shown.which == "train" else ""
+        lines = [f"{images_of(self.grounding, kind)}."]
         if record and record.model:
             lines[0] += f" Model: {record.model}, {record.revision[:12]}."
         if self.shown.data == "stand-in":

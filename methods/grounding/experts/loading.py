@@ -62,8 +62,7 @@ def find(
     families: what its config.json may call itself; anything if empty. Raises ReIDError, see
     `open_expert`.
     """
-    # unlike Path.expanduser, it leaves the name of an unknown user as it is
-    folder = Path(os.path.expanduser(model))  # noqa: PTH111
+    folder = as_folder(model)
     is_folder = folder.exists() or _looks_like_path(model)
     if needs_code and not trust_remote_code:
         raise ReIDError(
@@ -95,6 +94,12 @@ def find(
             )
         return Found(expert, model, folder, digest, config, needs_code)
     return Found(expert, model, folder, folder.name, config, needs_code)
+
+
+def as_folder(model: str) -> Path:
+    """Where `model` would be if it is a folder."""
+    # unlike Path.expanduser, it leaves the name of an unknown user as it is
+    return Path(os.path.expanduser(model))  # noqa: PTH111
 
 
 def folder_digest(folder: Path) -> str:

@@ -16,6 +16,7 @@ HEAD = Head(
 )  # fmt: skip
 BOX = ScoredBox(0.1, 0.2, 1 / 3, 0.4)
 SEEN = Said.of(Answer("[[1,2,3,4]]", (BOX, ScoredBox(0, 0, 1, 1, 0.5))))
+FORGED = b'{"image": "a.png", "content": "aa", "answers": {%s}}'
 CONTENTS = {"a.png": "aa", "b.png": "bb", "c.png": "cc"}
 
 
@@ -97,10 +98,13 @@ def test_a_file_that_ends_within_its_first_line_holds_nothing(answers):
 @pytest.mark.parametrize(
     ("number", "text", "complaint"),
     [
-        (1, b"{}", r":1: no answer as .* \(expert: Field required"),
+        (1, b"{}", r":1: no answer as .* \(expert: Field required.*Remove the file"),
         (2, b"\0\0\0", r":2: no answer as .* \(line: Invalid JSON"),
-        (2, b'{"image": "a.png"}', r":2: .*content: Field required.*Remove the file"),
+        (2, b'{"image": "a.png"}', r":2: .*content: Field required.*Remove that line"),
         (3, b'{"image": "a.png", "content": "aa", "colour": 1}', r":3: .*colour: Extra inputs"),
+        (3, FORGED % b'"legs": {"raw": "", "boxes": [[NaN, 0, 1, 1]]}', ":3: .*finite number"),
+        (3, FORGED % b'"legs": {"raw": "", "boxes": [[0.6, 0, 0.5, 1, null]]}', ":3: .*an inside"),
+        (3, FORGED % b'"lags": {"raw": ""}', ":3: .*'lags' is none of head, upper, legs"),
     ],
 )
 def test_other_damage_is_named(answers, number, text, complaint):
@@ -145,11 +149,28 @@ def test_a_second_look_that_could_not_be_read_is_kept(answers):
 
 
 @pytest.mark.parametrize(
-    "box", [(float("nan"), 0, 1, 1), (0, 0, float("inf"), 1), (0.6, 0, 0.5, 1), (0, 2, 1, 1)]
+    "box",
+    [
+        (float("nan"), 0, 1, 1),
+        (0, 0, float("inf"), 1),
+        (0.6, 0, 0.5, 1),
+        (0, 2, 1, 1),
+        (0.5, 0, 0.5, 1),
+        (0, 1, 1, 1.5),  # beside the image
+        (-0.5, 0, -0.1, 1),
+        (0, 0, 1, 1, float("nan")),
+        (0, 0, 1, 1, float("-inf")),
+    ],
 )
-def test_a_box_that_is_none_is_a_problem(box):
+def test_a_box_that_is_none_is_a_problem(box, answers):
     said = Said.of(Answer("raw", (ScoredBox(*box),)))
     assert said.raw == "raw" and not said.boxes and said.problem.startswith("no box: ")
+    add(answers, [line("a", answers={"head": said})])
+    assert answers.read(CONTENTS)["a.png"].answers["head"] == said
+
+
+def test_a_box_that_reaches_out_of_the_image_is_a_box():
+    assert Said.of(Answer("raw", (ScoredBox(-0.1, 0.5, 0.3, 1.2),))).boxes
 
 
 def test_a_full_disk_is_told_of_and_what_was_written_counts(answers, monkeypatch):

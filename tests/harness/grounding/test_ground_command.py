@@ -140,6 +140,13 @@ def test_a_limit_says_what_is_left_and_how_to_go_on(ground, tmp_path, opened):
     assert "5 of 12 are done" in ground("--shard=1/1")
 
 
+def test_a_shard_says_who_writes_and_how_one_process_would_go_on(ground, tmp_path):
+    printed = ground("--shard", "1/2", "--batch-size", 4, "--export", tmp_path / "masks.pkl")
+    assert "no labels are written yet (the shard that ends last writes them)." in printed
+    (command,) = re.findall(r"`(harness ground .*?)` asks about them", printed)
+    assert "--shard" not in command and f"--export {tmp_path / 'masks.pkl'}" in command
+
+
 def test_an_answer_that_can_not_be_read_is_nobodys_label(ground, made, script):
     script.mute = [2, 7]
     printed = ground()
@@ -189,7 +196,7 @@ def test_a_damaged_image_is_counted_and_named(ground, made, tmp_path):
     assert "1 damaged image, left out: images/008.png." in printed
     (tmp_path / "data" / "images" / "009.png").write_bytes(b"no image")
     printed = ground(status=1)
-    assert "2 images of Mine can not be decoded" in printed and "images/009.png" in printed
+    assert "2 images of Mine can not be used" in printed and "images/009.png" in printed
 
 
 def test_masks_are_exported_as_the_authors_have_them(ground, made, tmp_path):

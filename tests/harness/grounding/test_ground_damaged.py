@@ -46,13 +46,13 @@ def test_more_damaged_images_than_one_in_a_hundred_stop_it(walk, root):
     with pytest.raises(DataError, match=r"(?s)2 images of Mine .* at most 1 .*002.png.*009.png"):
         one.run()
     # nobody gets around it by asking of others only
-    with pytest.raises(DataError, match="can not be decoded"):
+    with pytest.raises(DataError, match="can not be used"):
         walk(limit=1).run()
     # what was answered is kept, and the next start knows before anything is loaded
     again = walk()
     again.open_expert = lambda: pytest.fail("opened")
     assert len(again.left) == 0
-    with pytest.raises(DataError, match="can not be decoded"):
+    with pytest.raises(DataError, match="can not be used"):
         again.run()
     for number in (2, 9):
         Image.new("RGB", (4, 8), (number, 0, 0)).save(root / "images" / f"00{number}.png")
@@ -91,3 +91,11 @@ def test_damaged_images_that_another_shard_finds_meanwhile_count(walk, root):
     second.open_expert = lambda: first.run() or second.scripted
     with pytest.raises(DataError, match="2 images of Mine"):
         second.run()
+
+
+def test_a_picture_that_is_a_line_is_left_out(walk, root):
+    Image.new("RGB", (4, 500), (5, 0, 0)).save(root / "images" / "005.png")
+    one = walk()
+    one.run()
+    assert asked(one) == [[0, 1, 2, 3], [4, 6, 7], [8, 9]]
+    assert one.known["images/005.png"].damaged == "4 x 500 pixels show nobody"

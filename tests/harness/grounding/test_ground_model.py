@@ -13,6 +13,7 @@ from protocols.errors import ReIDError
 from tests.harness.grounding.scripted import BESIDE, FULL, make_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+FIND = loading.find
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,22 @@ def test_what_is_not_here_is_looked_up(monkeypatch):
     monkeypatch.setattr(loading, "find", find)
     assert identify("cogvlm", "who/what", "main", trust=True).revision == COMMIT
     assert asked == [("cogvlm", "who/what", "main", True)]
+
+
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_the_commit_of_code_that_is_run_is_typed_not_remembered(hub, monkeypatch, revision):
+    refs = hub / "models--who--what" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text(COMMIT)
+    monkeypatch.setattr(loading, "find", FIND)
+    with pytest.raises(ReIDError, match=r"only run from a commit.* --revision"):
+        identify("cogvlm", "who/what", revision, trust=True)
+
+
+def test_the_home_of_an_unknown_user_is_no_folder(monkeypatch):
+    monkeypatch.setattr(loading, "find", FIND)
+    with pytest.raises(ReIDError, match=r"--model ~nobody-of-that-name/m: .* is not a folder"):
+        identify("florence-2", "~nobody-of-that-name/m", None)
 
 
 def test_a_folder_is_read_again_where_a_file_has_changed(tmp_path, monkeypatch):

@@ -73,6 +73,8 @@ def truth(standins):
         ("--expert annotations --calibration floor=1", "known to be true"),
         ("--expert grounding-dino --wording heed=x", "Unknown key of --wording 'heed'. Did you "
          "mean 'head'"),
+        ("--expert cogvlm --wording prompt=where?", "--wording prompt='where.': expected {part}"),
+        ("--expert cogvlm --wording head=", "--wording head='': expected a phrase"),
         ("--expert grounding-dino --device gpu", "Unknown --device 'gpu'"),
         ("--expert grounding-dino --device cpu --precision fp16", "fp16 needs a GPU"),
         ("--expert grounding-dino --precision fp8", "Unknown --precision 'fp8'"),
@@ -129,6 +131,16 @@ def test_simulated_errors_are_of_their_rate_and_seed(harness, made, truth):
     wrong = [(~np.isclose(b, true, equal_nan=True)).any(-1).mean() for b in boxes.values()]
     assert wrong[0] == 0 and 0.2 < wrong[1] < 0.4
     assert not np.array_equal(boxes[0.3, 0], boxes[0.3, 1], equal_nan=True)
+
+
+def test_labels_of_other_images_are_no_rivals(harness, here):
+    root = make_data(here / "data", 4)
+    rows = (root / "Mine.csv").read_text().splitlines()
+    (root / "Mine-stripes.csv").write_text("\n".join(rows[:-1]))
+    for key in ("Mine", "Mine-stripes"):
+        status, printed = harness("ground", "--data", root, "--datasets", key,
+                                  "--expert", "stripes")  # fmt: skip
+        assert status == 0 and "labels by other experts" not in printed
 
 
 def test_what_calibration_replaces_is_counted_and_kept(harness, made):

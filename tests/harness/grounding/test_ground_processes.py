@@ -31,6 +31,8 @@ def model(tmp_path_factory):
 
 
 def _command(printed, script, arguments):
+    # also where the tests run in the background of a shell, which ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with Path(printed).open("w", buffering=1) as file:
         sys.stdout = sys.stderr = file
         experts.open_expert = lambda *args, wording, **rest: Scripted(script, wording)

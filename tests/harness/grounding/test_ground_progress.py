@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from harness import speed
-from harness.commands import ground_progress
+from harness.commands.grounding import progress as ground_progress
 from harness.commands.grounding.progress import GroundProgress
 
 

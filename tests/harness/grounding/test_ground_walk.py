@@ -46,7 +46,7 @@ def test_a_walk_that_broke_off_goes_on_with_the_same_batches(walk):
     whole.run()
     broken = walk()
     broken.scripted.locate = _breaks(broken.scripted, after=2)
-    with pytest.raises(RuntimeError, match="broke"):
+    with pytest.raises(ReIDError, match="broke"):
         broken.run()
     rest = walk()
     assert len(rest.left) == 2
@@ -73,7 +73,7 @@ def test_shards_share_the_images_and_one_can_finish_what_two_began(walk):
     assert asked(shards[0]) == [[0, 1], [4, 5], [8, 9]]
     assert len(shards[0].left) == 4 and not shards[0].waits
     shards[1].scripted.locate = _breaks(shards[1].scripted, after=1)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ReIDError, match="broke"):
         shards[1].run()
     rest = walk(batch=2)
     rest.run()
@@ -120,8 +120,24 @@ def test_one_question_that_is_too_much_is_an_error(walk):
 def test_an_error_that_is_no_shortage_is_not_taken_for_one(walk):
     one = walk()
     one.scripted.locate = lambda images, phrases: 1 / 0
-    with pytest.raises(ZeroDivisionError):
+    failure = r"failed when .*images/000.png and 3 more: ZeroDivisionError: .*\n.*--batch-size 1"
+    with pytest.raises(ReIDError, match=failure):
         one.run()
+
+
+def test_the_time_it_takes_to_open_an_expert_is_not_spent_asking(walk, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("harness.grounding.walk.time.monotonic", lambda: clock[0])
+    one = walk()
+    expert = one.open_expert()
+
+    def opens():
+        clock[0] += 1000
+        return expert
+
+    one.open_expert = opens
+    one.run()
+    assert sum(known.seconds for known in one.known.values()) == 0
 
 
 def test_too_few_answers_are_an_error(walk):
@@ -160,7 +176,7 @@ def test_further_questions_go_on_where_they_were(walk):
     walk().run()
     broken = walk(double_check=True)
     broken.scripted.judge = _judges(broken.scripted, after=1)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ReIDError, match="broke"):
         broken.run()
     rest = walk(double_check=True)
     rest.run()

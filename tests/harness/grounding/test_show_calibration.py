@@ -25,7 +25,7 @@ def as_json(harness, tmp_path, *more):
 
 
 def test_the_table_says_what_is_mended_and_marks_what_is_worse(standins, harness, tmp_path):
-    status, printed = show(harness, tmp_path, "--rates", "20,0")
+    status, printed = show(harness, tmp_path, "--rates", "20,0", "--datasets", "MA,C3,MA")
     assert status == 0
     rows = [line.split() for line in printed.splitlines() if " % " in line]
     assert [row[0] for row in rows] == ["MA", "20", "C3", "20"]
@@ -83,6 +83,7 @@ def test_settings_of_the_calibration_can_be_tried(standins, harness, tmp_path):
         (["--set", "small"], "expected key=value"),
         (["--datasets", "MB"], "Unknown stand-in data set 'MB'. Did you mean"),
         (["--datasets", ","], "--datasets: expected a comma list"),
+        (["--kinds", "body,body"], "--kinds body,body: expected each kind once."),
         (["--kinds", "bodies"], "Did you mean 'body'?"),
         (["--rates", "ten"], "--rates 'ten': expected percentages from 0 to 100"),
         (["--rates", "120"], "--rates '120': expected percentages from 0 to 100"),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from harness.grounding.record import (
     ground_file,
     record_file,
 )
+from harness.grounding.table import images_of
+from harness.options import console
 from harness.part_labels import standin_labels
 from methods.grounding.calibration import Calibration
 from methods.grounding.labels import PartLabels
@@ -82,7 +85,8 @@ def show(harness, tmp_path, root):
     return call
 
 
-def test_stand_ins_are_measured_against_their_true_boxes(harness, tmp_path, standins):
+def test_stand_ins_are_measured_against_their_true_boxes(harness, tmp_path, standins, monkeypatch):
+    monkeypatch.setattr(console, "width", 80, raising=False)
     catalog = DataCatalog(standins)
     images = catalog.source("C3", "train").images
     true = standin_labels(standins, "C3", [image.path for image in images])
@@ -91,6 +95,8 @@ def test_stand_ins_are_measured_against_their_true_boxes(harness, tmp_path, stan
     command = ("show", "grounding", "--out", tmp_path, "--tracking", "off", "--images", 3)
     status, printed = harness(*command)
     assert status == 0 and f"grounding-dino on C3: {len(images)} images, some/model" in printed
+    said = [line for line in printed.splitlines() if not line.startswith("Figure:")]
+    assert "  height: the median" in printed and max(map(len, said)) <= 80
     files = [figure_folder(path) / f"{name}.png" for name in FIGURES]
     assert sorted(figure_folder(path).iterdir()) == files
     for file in files:
@@ -258,3 +264,9 @@ def test_what_has_been_answered_so_far_is_shown(show):
     keep(show.out, show.catalog, "Mine", wrong_boxes(8))
     status, printed = show("--images", 1)
     assert "so far" not in printed
+
+
+def test_one_image_is_an_image():
+    one, two = (SimpleNamespace(images=range(count)) for count in (1, 2))
+    assert (images_of(one), images_of(two)) == ("1 image", "2 images")
+    assert images_of(two, "training ") == "2 training images"
