@@ -1,4 +1,4 @@
-"""What `harness run` and `harness sweep` have in common: the data, the launch, the end."""
+"""What `harness run`, `sweep` and `reproduce` have in common: the data, the launch, the end."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ def test_the_disk_is_full_and_then_it_is_not(harness, undisturbed, small_disk):
 
 def test_memory_is_short_for_one_run_and_gone_for_another(standins, tmp_path):
     methods = "vision-only,faulty:Hungry,faulty:Starving"
-    arguments = ("--protocol", "MA->D", "--set", "epochs=1", "--tracking", "off", "--workers", 0)
+    small = ("--set", "epochs=1", "--set", "image_size=[48,24]")
+    arguments = ("--protocol", "MA->D", *small, "--tracking", "off", "--workers", 0)
     with Started("run", "--method", methods, *arguments, "--out", tmp_path) as run:
         status, printed = run.end()
     assert status == 1
