@@ -57,7 +57,6 @@ def test_imports_keep_the_layers(path):
     door = here.parts[:2] in {
         ("harness", "cli.py"),
         ("harness", "commands"),
-        ("harness", "screen.py"),
     }
     for name in imports(path):
         top = name.split(".")[0]

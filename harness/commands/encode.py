@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from harness.config import parse_overrides
 from harness.encode import FEATURES, find_images, require_npz, save_features
 from harness.evaluate import Extractor
 from harness.progress import EVALUATION_PASS
-from harness.screen import ScreenProgress
+from harness.screen import ScreenProgress, say
 from harness.train import make_accelerator, require_device
 from harness.trained import Recipe, load, read_recipe
 from methods.interface import Method
@@ -46,12 +45,9 @@ def encode_command(request: EncodeRequest, console: Console) -> None:
     overrides = parse_overrides(request.overrides)
     recipe = read_recipe(request.method, request.preset, overrides, request.checkpoint)
 
-    def say(text: str) -> None:
-        console.print(escape(text), highlight=False, soft_wrap=True)
-
     method = load(recipe)
-    say(_origin(recipe))
-    say(_config(recipe, method))
+    say(console, _origin(recipe))
+    say(console, _config(recipe, method))
     device = make_accelerator("fp32", request.device).device
     with ScreenProgress(console, len(found.names) * EVALUATION_PASS, 1) as progress:
         progress.begin(f"{recipe.name} on {request.images}")
@@ -60,8 +56,8 @@ def encode_command(request: EncodeRequest, console: Console) -> None:
         encoded = extract(found.names)
     save_features(request.out, found.names, encoded)
     if found.skipped:
-        say(f"Skipped:  {found.left_out()}.")
-    say(f"Features: {len(found.names)} x {_width(encoded)}, float32, {request.out}")
+        say(console, f"Skipped:  {found.left_out()}.")
+    say(console, f"Features: {len(found.names)} x {_width(encoded)}, float32, {request.out}")
 
 
 def _require_whole(paths: list[Path], progress: ScreenProgress) -> None:

@@ -18,6 +18,7 @@ from harness.commands.grounding.tables import tell
 from harness.files import require_writable, write_atomic
 from harness.grounding.outcome import Grounded, keep
 from harness.grounding.record import OWN, GroundRecord, ground_file
+from harness.screen import say
 from harness.signs import utc
 from methods.grounding.experts import EXPERTS
 from methods.grounding.labels import PartLabels
@@ -87,7 +88,7 @@ class _Job:
 
     def say(self, text: str) -> None:
         """A line that no width breaks."""
-        self.console.print(escape(text), highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def of_files(self, images: Mapping[str, Sequence[Image]]) -> None:
         """Labels from files, or known beforehand."""
@@ -95,7 +96,7 @@ class _Job:
         # before what is lacking: a name with a slip in it is both
         left = expert.left({key: [i.path for i in mine] for key, mine in images.items()})
         if left:
-            self.console.print(escape(left), style="yellow", highlight=False, soft_wrap=True)
+            say(self.console, left, "yellow")
         # all of them before any: what one lacks is known before files appear
         done = {key: expert.ground(key, mine, self.request) for key, mine in images.items()}
         for key, grounded in done.items():

@@ -6,7 +6,7 @@ import hashlib
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -18,12 +18,13 @@ from harness import plans
 from harness.catalog import DataCatalog
 from harness.commands.tracking import Mirroring
 from harness.config import PRECISIONS, Precision
-from harness.files import require_writable, write_text
+from harness.files import require_writable, write_bytes
 from harness.forecast import show_plan
 from harness.launch import find_slots, launch
 from harness.plan import Choice, PlannedRun, plan
+from harness.plan_mirror import TABLES
 from harness.record import RunFolder
-from harness.screen import duration, many
+from harness.screen import duration, many, say
 from harness.settings import How, Outcome, Settings
 from harness.tracking import EXPERIMENT, safe
 from harness.train import require_device
@@ -31,8 +32,10 @@ from protocols.datasets.folders import require_data_root
 from protocols.errors import ReIDError, UnknownName
 from protocols.registry import select
 from protocols.types import Protocol
-from results import tables
 from results.collect import Row, rows
+
+TABLE, BESIDE = "\nTable:   ", " " * 9
+"""What stands before the first file of a table, and before the others."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,10 @@ class Launching:
 
     def remember(
         self, planned: Sequence[PlannedRun], kind: plans.Kind, names: Sequence[str], text: str = ""
-    ) -> None:
+    ) -> plans.PlanRecord:
         """Keep which runs belong together; `text` tells a search, which finds them on the way."""
         require_writable(self.run.out)
-        plans.remember(
+        return plans.remember(
             self.run.out,
             [one.spec.id for one in planned],
             kind=kind,
@@ -143,13 +146,23 @@ class Launching:
         runs = runs or many(len({one.spec.id for one in planned}), "run")
         return [*(changed if run.overrides else []), f"{precisions}; {seeds}; {runs}."]
 
-    def keep(self, table: tables.Table, names: str, content: Sequence[str]) -> None:
-        """The table as Markdown, in a file named for the methods' `names` and by what is in it."""
+    def keep(
+        self, names: str, content: Iterable[str], files: Mapping[str, str | bytes]
+    ) -> list[Path]:
+        """Suffix -> what is to be kept of a table, in files named for `names` and its `content`."""
         digest = hashlib.sha256("\n".join(content).encode()).hexdigest()[:8]
         readable = "".join(c if c.isalnum() or c in "+-" else "_" for c in names)
-        path = self.run.out / "tables" / f"{readable}-{digest}.md"
-        write_text(path, tables.to_markdown(table))
-        self.console.print(f"\nTable:   {escape(str(path))}", highlight=False, soft_wrap=True)
+        kept = []
+        for suffix, data in files.items():
+            path = self.run.out / TABLES / f"{readable}-{digest}.{suffix}"
+            write_bytes(path, data.encode() if isinstance(data, str) else data)
+            kept.append(path)
+        return kept
+
+    def say_kept(self, files: Sequence[Path]) -> None:
+        """Where a table and what goes with it are."""
+        for i, path in enumerate(files):
+            say(self.console, f"{BESIDE if i else TABLE}{path}")
 
     def close(self, problems: Sequence[str] = ()) -> int:
         """Say where everything is, and what failed; returns the exit status."""
@@ -168,21 +181,17 @@ class Launching:
         for failure, log in failures.items():
             console.print(f"- {escape(failure)}", highlight=False)
             if log and log.exists() and str(log) not in failure:
-                console.print(f"  Log: {escape(str(log))}", highlight=False, soft_wrap=True)
-        console.print(
-            f"The same command computes only what failed:\n  {escape(self.command)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+                say(console, f"  Log: {log}")
+        say(console, f"The same command computes only what failed:\n  {self.command}")
         return 1
 
     def _say_where(self) -> None:
         run, console, out = self.run, self.console, str(self.run.out)
-        console.print(f"Records: {escape(out)}", highlight=False, soft_wrap=True)
+        say(console, f"Records: {out}")
         if run.tracking != "off":
             uri = f" --tracking {shlex.quote(safe(run.tracking))}" if run.tracking else ""
             command = f"harness ui --out {shlex.quote(out)}{uri}"
-            console.print(f"MLflow:  {escape(command)}", highlight=False, soft_wrap=True)
+            say(console, f"MLflow:  {command}")
         trained = sum(outcome.trained for outcome in self.outcomes)
         computed = sum(len(outcome.computed) for outcome in self.outcomes)
         console.print(
@@ -200,12 +209,12 @@ def names_of(planned: Sequence[PlannedRun]) -> str:
 def _data(request: RunRequest, console: Console) -> tuple[list[Protocol], DataCatalog]:
     memory = request.out / ".verified"
 
-    def say(text: str) -> None:
+    def tell(text: str) -> None:
         console.print(escape(text), highlight=False)
 
     if request.data is not None:
         require_data_root(request.data)
-        catalog = DataCatalog(request.data, memory, say)
+        catalog = DataCatalog(request.data, memory, tell)
         return select(request.protocol, catalog.own_keys), catalog
     from protocols import standin
 
@@ -218,5 +227,5 @@ def _data(request: RunRequest, console: Console) -> tuple[list[Protocol], DataCa
             "Give the real data sets with --data DIR, or choose other protocols."
         )
     # plain text: a spinner is a thread, and beside one the renderer can't use a second core
-    say("Embedded stand-in data (rendered once, in a few seconds).")
+    tell("Embedded stand-in data (rendered once, in a few seconds).")
     return selected, DataCatalog(standin.data_root(keys=tuple(keys)), memory)

@@ -17,11 +17,11 @@ from harness.commands.ground import ground_command
 from harness.commands.grounding.settings import GroundRequest
 from harness.commands.launching import Launching, RunRequest
 from harness.commands.sweep_files import Made
+from harness.commands.tables import fits, show_table
 from harness.config import Precision, parse_overrides
 from harness.grounding.record import ground_folder
 from harness.plan_mirror import TABLES
 from harness.reproduce import METHOD, Plan, Wanted, plan_rows
-from harness.screen import fits, show_table
 from protocols.errors import ReIDError, UnknownName
 from results import tables
 from results.ablations import ABLATIONS, Ablation

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from harness.commands.launching import Launching, RunRequest, names_of
+from harness.commands.tables import show_table
 from harness.config import parse_overrides
 from harness.plan import PlannedRun, choose
-from harness.screen import show_table
 from results import tables
 
 __all__ = ["RunRequest", "run_command"]
@@ -44,7 +44,7 @@ def _show(call: Launching, planned: Sequence[PlannedRun]) -> list[str]:
     show_table(call.console, table)
     # one name for the same runs and rows, however they were typed; another for any others
     content = [one.spec.id for one in planned] + [protocol.name for protocol in call.selected]
-    call.keep(table, names[:80], content)
+    call.say_kept(call.keep(names[:80], content, {"md": tables.to_markdown(table)}))
     return problems
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 
 from harness.catalog import DataCatalog
@@ -21,6 +20,7 @@ from harness.masks import NoMasks, Overlap, choose, measure, part_maps
 from harness.mirror import FIGURES
 from harness.part_labels import standin_labels
 from harness.record import RunFolder, RunRecord
+from harness.screen import say
 from harness.trained import load_run
 from methods.interface import Method
 from protocols import standin
@@ -82,7 +82,7 @@ class _Show:
 
     def say(self, text: str, style: str = "") -> None:
         """One line, unbroken: most hold a path."""
-        self.console.print(escape(text), style=style, highlight=False, soft_wrap=True)
+        say(self.console, text, style)
 
     def everything(self) -> list[Shown]:
         """Every run that was named, on its targets; one that fails among several is only told."""

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from harness.catalog import DataCatalog
 from harness.config import parse_overrides
 from harness.files import write_bytes
 from harness.part_labels import standin_labels
+from harness.screen import say
 from methods.grounding.calibration import Calibration
 from methods.grounding.quality import Comparison, Quality, compare
 from methods.grounding.simulated import ERRORS, KINDS
@@ -80,9 +80,8 @@ def calibration_command(request: CalibrationRequest, console: Console, stderr: C
         console.print_json(json.dumps(to_dict(measured, request, settings, files), allow_nan=False))
     else:
         print_table(measured, console)
-    say = stderr if request.as_json else console
     for path in files:
-        say.print(escape(f"Figure:  {path}"), highlight=False, soft_wrap=True)
+        say(stderr if request.as_json else console, f"Figure:  {path}")
     return 0
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import get_args
 
 from rich.console import Console
-from rich.markup import escape
 
 from harness.catalog import DataCatalog
 from harness.commands.grounding.pictures import Drawing, How
@@ -18,6 +17,7 @@ from harness.commands.grounding.settings import parse_grid
 from harness.commands.tracking import Mirroring
 from harness.grounding.shown import Grounding, LabelFile, label_files
 from harness.grounding.table import Shown, print_grounding
+from harness.screen import say
 from protocols import standin
 from protocols.datasets.folders import require_data_root
 from protocols.errors import ReIDError, UnknownName
@@ -72,7 +72,7 @@ class _Show:
 
     def say(self, text: str, style: str = "") -> None:
         """One line, unbroken: most hold a path."""
-        self.console.print(escape(text), style=style, highlight=False, soft_wrap=True)
+        say(self.console, text, style)
 
     def everything(self) -> list[Shown]:
         """Every label file that is asked for; one that can't be shown is only told."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from rich.console import Console
-from rich.markup import escape
 
 from harness.commands import sweep_tables as tables
 from harness.commands.launching import Launching, RunRequest
@@ -17,7 +16,7 @@ from harness.config import parse_overrides
 from harness.pending import is_finished
 from harness.plan import PlannedRun
 from harness.ray_engine import kept_session
-from harness.screen import many
+from harness.screen import many, say
 from harness.search import KINDS, Result, Trial, make_search, require_objective, result_of
 from harness.space import Setting, as_override, grid, make_space, parse_space
 from harness.stopping import EarlyStopping
@@ -152,7 +151,7 @@ class _Sweep(Launching):
 
     def say(self, text: str) -> None:
         """A line that can be copied whole."""
-        self.console.print(escape(text), highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def run_command(self, setting: Setting) -> str:
         """What trains and tests a setting."""

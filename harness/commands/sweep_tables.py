@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from harness.commands.launching import Launching, names_of
 from harness.commands.sweep_figures import draw
 from harness.commands.sweep_files import Made
+from harness.commands.tables import show_table
 from harness.plan import PlannedRun
-from harness.screen import show_table
 from harness.search import Trial
 from harness.space import shown
 from protocols.types import Protocol
@@ -117,7 +117,8 @@ def show_search(
     section = tables.Section("Trials, best first", lines)
     table = tables.Table(title, header, [section], None, notes)
     show_table(call.console, table)
-    call.keep(table, _name(planned), _content(call, planned))
+    files = {"md": tables.to_markdown(table)}
+    call.say_kept(call.keep(_name(planned), _content(call, planned), files))
 
 
 def _number(trial: Trial) -> str:

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from harness.grounding.shown import Grounding
+from harness.screen import say
 from methods.grounding.quality import Quality
 from methods.interface import PARTS
 
@@ -98,7 +99,7 @@ def print_grounding(shown: Shown, console: Console) -> None:
             notes += " IoU: mean with the true boxes of the stand-ins, over what can be seen."
         console.print(Padding(notes, (0, 0, 0, 2), expand=False), highlight=False)
     for path in shown.files:
-        console.print(f"Figure:  {escape(str(path))}", highlight=False, soft_wrap=True)
+        say(console, f"Figure:  {path}")
 
 
 def _number(value: float | None) -> str:

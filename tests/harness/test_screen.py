@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from harness.commands.tables import fits, show_table
 from harness.drivers import drivers
 from harness.lease import Holder
 from harness.live import Watched
-from harness.screen import Screen, ScreenProgress, duration, fits, live_table, show_table
+from harness.screen import Screen, ScreenProgress, duration, live_table
 from harness.tally import Tally
 from results.tables import Section, Table
 

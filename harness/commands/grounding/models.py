@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,7 @@ from harness.grounding.outcome import Grounded, from_answers
 from harness.grounding.record import answers_folder
 from harness.grounding.walk import Shard, Walk, WalkOptions
 from harness.progress import duration
-from harness.screen import many
+from harness.screen import many, say
 from methods.grounding.expert import Wording
 from methods.grounding.experts import EXPERTS
 from protocols.types import Image
@@ -199,14 +199,7 @@ class ModelExpert:
         )
 
     def _say(self, text: str) -> None:
-        say(self.console)(text)
-
-
-def say(console: Console) -> Callable[[str], None]:
-    """Prints a line that no width breaks."""
-    from rich.markup import escape
-
-    return lambda text: console.print(escape(text), highlight=False, soft_wrap=True)
+        say(self.console, text)
 
 
 def _named(device: Any) -> str:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from harness.grounding.walk import Watch
 from harness.progress import duration
-from harness.screen import LINE_EVERY, many
+from harness.screen import LINE_EVERY, many, say
 from harness.speed import Rate, Speed
 
 
@@ -87,7 +87,7 @@ class GroundProgress(Watch):
 
     def say(self, text: str) -> None:
         """A line above the bar."""
-        self.console.print(escape(text), highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     @property
     def _left(self) -> int:

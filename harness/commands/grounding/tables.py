@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.grounding.outcome import Grounded
-from harness.screen import many
+from harness.screen import many, say
 
 SHOWN = 5
 
@@ -47,7 +47,7 @@ def tell(key: str, grounded: Grounded, console: Console) -> None:
         )
     console.print(grid)
     for text in _notes(grounded):
-        console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
+        say(console, f"  {text}")
 
 
 def _notes(grounded: Grounded) -> list[str]:
