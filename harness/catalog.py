@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.files import write_text
+from protocols import standin
 from protocols.check import count_differences, verify_images
 from protocols.contents import Contents
 from protocols.datasets import CARDS, Dataset, custom_keys, open_dataset
-from protocols.errors import DataError
+from protocols.errors import DataError, ReIDError
 from protocols.fingerprint import fingerprint
 from protocols.standin import is_standin
 from protocols.types import Probe, SourceImages, Split
@@ -19,6 +20,16 @@ from protocols.types import Probe, SourceImages, Split
 SHOWN = 10
 
 Watch = Callable[[int, int], None]
+
+
+def require_standins(keys: Iterable[str], instead: str = "") -> None:
+    """Raise ReIDError for data sets that have no stand-in; `instead`: what else one may do."""
+    without = [key for key in keys if key not in standin.KEYS]
+    if without:
+        raise ReIDError(
+            f"{', '.join(without)}: the embedded stand-ins are {', '.join(standin.KEYS)} only. "
+            f"Give the real data sets with --data DIR{instead}."
+        )
 
 
 class DataCatalog:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from harness.catalog import DataCatalog
+from harness.catalog import DataCatalog, require_standins
 from harness.commands.grounding.files import open_file_expert
 from harness.commands.grounding.models import ModelExpert
 from harness.commands.grounding.settings import FILE_EXPERTS, GroundRequest, check, parse_grid
@@ -25,7 +25,6 @@ from methods.grounding.labels import PartLabels
 from methods.grounding.pickled_writer import write_masks
 from protocols import standin
 from protocols.datasets.folders import require_data_root
-from protocols.errors import ReIDError
 from protocols.types import Image, SourceImages
 
 
@@ -61,12 +60,7 @@ def _catalog(request: GroundRequest, console: Console) -> DataCatalog:
     if root is not None:
         require_data_root(root)
     else:
-        without = [key for key in request.datasets if key not in standin.KEYS]
-        if without:
-            raise ReIDError(
-                f"{', '.join(without)}: the embedded stand-ins are {', '.join(standin.KEYS)} only. "
-                "Give the real data sets with --data DIR."
-            )
+        require_standins(request.datasets)
         root = standin.data_root(keys=request.datasets)
     require_writable(request.out)
     return DataCatalog(root, say=lambda text: console.print(escape(text)), empty=True)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness import plans
-from harness.catalog import DataCatalog
+from harness.catalog import DataCatalog, require_standins
 from harness.commands.tracking import Mirroring
 from harness.config import PRECISIONS, Precision
 from harness.files import require_writable, write_bytes
@@ -29,7 +29,7 @@ from harness.settings import How, Outcome, Settings
 from harness.tracking import EXPERIMENT, safe
 from harness.train import require_device
 from protocols.datasets.folders import require_data_root
-from protocols.errors import ReIDError, UnknownName
+from protocols.errors import UnknownName
 from protocols.registry import select
 from protocols.types import Protocol
 from results.collect import Row, rows
@@ -220,12 +220,7 @@ def _data(request: RunRequest, console: Console) -> tuple[list[Protocol], DataCa
 
     selected = select(request.protocol)
     keys = sorted({k for p in selected for k in (*p.sources, p.target)})
-    without = [k for k in keys if k not in standin.KEYS]
-    if without:
-        raise ReIDError(
-            f"{', '.join(without)}: the embedded stand-ins are {', '.join(standin.KEYS)} only. "
-            "Give the real data sets with --data DIR, or choose other protocols."
-        )
+    require_standins(keys, ", or choose other protocols")
     # plain text: a spinner is a thread, and beside one the renderer can't use a second core
     tell("Embedded stand-in data (rendered once, in a few seconds).")
     return selected, DataCatalog(standin.data_root(keys=tuple(keys)), memory)
