@@ -58,7 +58,8 @@ from methods.parts.imagenet import (
 )
 from methods.parts.losses import identity_loss
 from methods.parts.metric import batch_hard_triplet
-from methods.parts.necks import bn_neck, identity_classifier, require_batch
+from methods.parts.necks import bn_neck, identity_classifier, require_batch, require_two_images
+from methods.parts.rates import biases_apart
 from methods.parts.schedules import warmup_cosine, warmup_steps
 
 MOMENTUM = 0.9
@@ -97,8 +98,7 @@ class BotConfig(ImageNetConfig):
 
     @model_validator(mode="after")
     def _more_than_one_image(self) -> BotConfig:
-        if self.identities * self.instances < 2:
-            raise ValueError("identities x instances must be 2 or more: a BN neck needs a batch")
+        require_two_images(self.identities, self.instances)
         return self
 
     def lr_factor(self, epoch: int) -> float:
@@ -254,13 +254,7 @@ class BotStage(Stage):
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam or SGD over everything but the bias of the BN neck, which is fixed."""
         c = self.settings
-        named = [(n, p) for n, p in self.method.named_parameters() if p.requires_grad]
-        weights = [p for n, p in named if not n.endswith("bias")]
-        biases = [p for n, p in named if n.endswith("bias")]
-        groups = [
-            {"params": weights, "lr": c.lr},
-            {"params": biases, "lr": c.lr * c.bias_lr_factor},
-        ]
+        groups = biases_apart(self.method.named_parameters(), c.lr, c.bias_lr_factor)
         if c.optimizer == "sgd":
             return torch.optim.SGD(groups, momentum=MOMENTUM, weight_decay=c.weight_decay)
         return torch.optim.Adam(groups, weight_decay=c.weight_decay)

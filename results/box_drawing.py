@@ -19,6 +19,7 @@ import numpy as np
 from results.figures import DPI, plain
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -107,6 +108,25 @@ class Sheet:
         axes.set_xlim(0, 1)
         axes.set_ylim(1, 0)
         return axes
+
+    def key(
+        self, handles: Sequence[Artist], left: float, top: float, columns: int, **more: Any
+    ) -> None:
+        """What colours and lines mean, from `left` and `top`."""
+        self.figure.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(left / self.width, 1 - top / self.height),
+            bbox_transform=self.figure.transFigure,
+            ncols=columns,
+            fontsize=LABEL,
+            frameon=False,
+            borderpad=0,
+            borderaxespad=0,
+            handlelength=2.2,
+            columnspacing=1.2,
+            **more,
+        )
 
     def heading(self, title: str, said: Sequence[str]) -> float:
         """A title and notes below it; returns where they end."""
@@ -251,20 +271,7 @@ def legend(sheet: Sheet, pictures: Sequence[BoxPicture], parts: Sequence[str], t
         Line2D([], [], color="black", linewidth=0.9, linestyle=style, label=label)
         for style, label in styles_of(pictures, parts)
     ]
-    sheet.figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(SIDE / sheet.width, 1 - top / sheet.height),
-        bbox_transform=sheet.figure.transFigure,
-        ncols=3 if sheet.width < 5 else 6,
-        fontsize=LABEL,
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        handlelength=2.2,
-        labelspacing=0.35,
-        columnspacing=1.2,
-    )
+    sheet.key(handles, SIDE, top, 3 if sheet.width < 5 else 6, labelspacing=0.35)
 
 
 def legend_depth(width: float) -> float:

@@ -118,16 +118,4 @@ def _key(sheet: Sheet, top: float) -> None:
         Line2D([], [], color=CALIBRATED, linewidth=0.9, label="calibrated"),
         Line2D([], [], color=CALIBRATED, linestyle="dashed", linewidth=0.8, label="median"),
     ]
-    sheet.figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=((SIDE + 0.3) / sheet.width, 1 - top / sheet.height),
-        bbox_transform=sheet.figure.transFigure,
-        ncols=4,
-        fontsize=LABEL,
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        handlelength=2.2,
-        columnspacing=1.2,
-    )
+    sheet.key(handles, SIDE + 0.3, top, 4)

@@ -28,6 +28,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from methods.parts.clip import ClipConfig
+from methods.parts.necks import require_two_images
 
 NO_SIE = (
     "it adds an embedding of an image's camera, and nobody may know that of a test image: `encode` "
@@ -100,8 +101,7 @@ class ClipReidConfig(ClipConfig):
     def _possible(self) -> ClipReidConfig:
         if self.sie:
             raise ValueError(f"sie=on: {NO_SIE}")
-        if self.identities * self.instances < 2:
-            raise ValueError("identities x instances must be 2 or more: a BN neck needs a batch")
+        require_two_images(self.identities, self.instances)
         if self.olp and self.resnet:
             raise ValueError(f"olp=on: backbone={self.backbone} has no patches; leave olp out")
         if self.batch_norm and not self.resnet:

@@ -14,6 +14,7 @@ from methods.parts.losses import full_precision, identity_loss, similarities
 from methods.parts.metric import batch_hard_triplet
 from methods.parts.necks import require_batch
 from methods.parts.prompts import distinct, encode_all
+from methods.parts.rates import biases_apart
 from methods.parts.schedules import warmup_cosine, warmup_steps
 
 if TYPE_CHECKING:
@@ -123,15 +124,9 @@ class EncoderStage(Stage):
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam; biases at twice the rate."""
         c = self.config
-        weights: list[Tensor] = []
-        biases: list[Tensor] = []
-        for name, parameter in self.method.named_parameters():
-            if parameter.requires_grad and not name.startswith("text."):
-                (biases if name.endswith("bias") else weights).append(parameter)
-        lr, decay = c.chosen("lr"), c.chosen("weight_decay")
-        rates = ((weights, lr), (biases, lr * c.bias_lr_scale))
-        groups = [{"params": p, "lr": rate, "weight_decay": decay} for p, rate in rates]
-        return torch.optim.Adam(groups)
+        named = (one for one in self.method.named_parameters() if not one[0].startswith("text."))
+        groups = biases_apart(named, c.chosen("lr"), c.bias_lr_scale)
+        return torch.optim.Adam(groups, weight_decay=c.chosen("weight_decay"))
 
     def lr_factor(self, epoch: int) -> float:
         """Linear warm-up, then steps."""

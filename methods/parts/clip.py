@@ -102,7 +102,7 @@ def load_clip(config: ClipConfig) -> CLIP:
         return tiny_clip.load()
     import open_clip
 
-    with _quiet():
+    with quiet_libraries():
         model = open_clip.create_model(config.backbone, force_quick_gelu=config.quick_gelu)
     for path in files:
         _load_state(model, read_state_dict(path), config.weights)
@@ -223,7 +223,7 @@ def _download(backbone: str, tag: str) -> Path:
         raise UnknownName(f"weights for {backbone}", tag, [*tags, RANDOM], "Or give a path.")
     try:
         # the libraries log a warning for each retry; one message of ours says more
-        with _quiet():
+        with quiet_libraries():
             return Path(download_pretrained(config))
     except Exception as error:
         source = config.get("url") or "https://huggingface.co/" + config.get("hf_hub", "").strip(
@@ -239,7 +239,8 @@ def _download(backbone: str, tag: str) -> Path:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
+    """Without what other libraries log of loading and of every retry of a download."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

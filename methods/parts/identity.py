@@ -14,7 +14,7 @@ from methods.interface import SourceData, Stage, TrainBatch, Transform, Transfor
 from methods.parts.clip import CLIP_MEAN_STD, ClipConfig
 from methods.parts.losses import full_precision, identity_loss, prototypical_loss
 from methods.parts.memory import centroids, update_with_hardest
-from methods.parts.necks import require_batch
+from methods.parts.necks import require_batch, require_two_images
 from methods.parts.schedules import warmup_steps
 
 
@@ -47,8 +47,7 @@ class IdentityConfig(ClipConfig):
 
     @model_validator(mode="after")
     def _more_than_one_image(self) -> IdentityConfig:
-        if self.identities * self.instances < 2:
-            raise ValueError("identities x instances must be 2 or more: a BN neck needs a batch")
+        require_two_images(self.identities, self.instances)
         return self
 
     def chosen(self, key: str) -> Any:

@@ -6,7 +6,6 @@ gives a module from images to one feature vector each.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from methods.interface import MethodConfig
-from methods.parts.clip import RANDOM, read_state_dict, resize_positions
+from methods.parts.clip import RANDOM, quiet_libraries, read_state_dict, resize_positions
 from protocols.errors import ReIDError, UnknownName
 
 if TYPE_CHECKING:
@@ -201,11 +200,11 @@ def _download(backbone: str, tag: str | None) -> Path:
         )
     import huggingface_hub
 
-    file, before = known.hf_hub_filename or "model.safetensors", logging.root.manager.disable
-    # the hub logs a warning for each retry; one message of ours says more
-    logging.disable(logging.WARNING)
+    file = known.hf_hub_filename or "model.safetensors"
     try:
-        return Path(huggingface_hub.hf_hub_download(known.hf_hub_id, file))
+        # the hub logs a warning for each retry; one message of ours says more
+        with quiet_libraries():
+            return Path(huggingface_hub.hf_hub_download(known.hf_hub_id, file))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ReIDError(
@@ -213,8 +212,6 @@ def _download(backbone: str, tag: str | None) -> Path:
             f"fetched ({reason}). Get {file} where there is a network, from "
             f"https://huggingface.co/{known.hf_hub_id}, {by_hand}"
         ) from error
-    finally:
-        logging.disable(before)
 
 
 def _load_state(model: nn.Module, state: Mapping[str, Tensor], config: ImageNetConfig) -> None:

@@ -21,6 +21,12 @@ def identity_classifier(width: int, num_classes: int) -> nn.Linear:
     return classifier
 
 
+def require_two_images(identities: int, instances: int) -> None:
+    """Raise ValueError, for a config's validation, if a P x K batch is a single image."""
+    if identities * instances < 2:
+        raise ValueError("identities x instances must be 2 or more: a BN neck needs a batch")
+
+
 def require_batch(identities: int, instances: int, num_classes: int) -> None:
     """Raise ReIDError if a P x K batch of these training identities holds a single image."""
     if min(identities, num_classes) * instances < 2:
