@@ -43,6 +43,19 @@ def standins(standin_cache: Path) -> Path:
 
 
 @pytest.fixture
+def real(standins: Path, tmp_path: Path) -> Path:
+    """The stand-ins' images with nothing that says that they are: labels are not known."""
+    from protocols import standin
+
+    root = tmp_path / "data set's"
+    root.mkdir()
+    for child in standins.iterdir():
+        if child.name != standin.STANDIN_FILE:
+            (root / child.name).symlink_to(child)
+    return root
+
+
+@pytest.fixture
 def harness(
     standin_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:

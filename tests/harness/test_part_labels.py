@@ -96,17 +96,6 @@ def planned(root, rows="MA->D", out=None, **overrides):
     return plan(chosen, select(rows), [0], DataCatalog(root), out=out)
 
 
-@pytest.fixture
-def real(standins, tmp_path):
-    """The stand-ins' images with nothing that says that they are: labels are not known."""
-    root = tmp_path / "data set's"
-    root.mkdir()
-    for child in standins.iterdir():
-        if child.name != standin.STANDIN_FILE:
-            (root / child.name).symlink_to(child)
-    return root
-
-
 def sources(root, key="MA"):
     return [image.path for image in DataCatalog(root).source(key, "train").images]
 

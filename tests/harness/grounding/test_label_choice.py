@@ -10,7 +10,6 @@ from harness.grounding.record import ground_file
 from harness.part_labels import PartLabelFinder
 from methods.grounding.labels import PartLabels
 from methods.interface import PartNeeds
-from protocols import standin
 from protocols.errors import ReIDError
 from protocols.types import Fold
 
@@ -19,14 +18,8 @@ FOLD = Fold(("D",), "train", ())
 
 
 @pytest.fixture
-def catalog(standins, tmp_path):
-    """Images of which nobody says that they are stand-ins, whose parts are known."""
-    root = tmp_path / "data"
-    root.mkdir()
-    for child in standins.iterdir():
-        if child.name != standin.STANDIN_FILE:
-            (root / child.name).symlink_to(child)
-    return DataCatalog(root)
+def catalog(real):
+    return DataCatalog(real)
 
 
 @pytest.fixture
