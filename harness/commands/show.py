@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from harness.catalog import DataCatalog
+from harness.commands.figure_files import require_file, require_formats
 from harness.commands.tracking import Mirroring
 from harness.data import decode
 from harness.files import write_bytes
@@ -26,7 +27,7 @@ from methods.interface import Method
 from protocols import standin
 from protocols.datasets.folders import require_data_root
 from protocols.errors import ReIDError, UnknownName
-from results.figures import FORMATS, MaskPicture, mask_figure, save
+from results.figures import MaskPicture, mask_figure, save
 
 ALL = "all"
 """In place of a run: every finished one that predicts masks."""
@@ -74,11 +75,14 @@ class _Show:
         self.request, self.console, self.stderr = request, console, stderr
         self.failed = False
         self.catalogs: dict[str, DataCatalog] = {}
-        for kind in request.formats:
-            if kind not in FORMATS:
-                raise UnknownName("--format", kind, FORMATS)
+        self.formats = require_formats(request.formats)
         if request.file:
-            _check_file(request.file, request)
+            several = len(set(request.runs)) > 1 or ALL in request.runs
+            also = [
+                (several, "one file holds one run's figure: name one --run, or leave -o out."),
+                (not request.figures, "--iou-only draws nothing: leave one of the two out."),
+            ]
+            require_file(request.file, request.formats, also)
 
     def say(self, text: str, style: str = "") -> None:
         """One line, unbroken: most hold a path."""
@@ -201,36 +205,13 @@ class _Show:
         said += _origin(run.data, catalog.kind)
         figure = mask_figure(pictures, parts, size, f"Part masks: {spec.method} on {target}", said)
         folder = RunFolder(self.request.out, run.run_id).path / FIGURES
-        kinds = dict.fromkeys(self.request.formats or ("png",))
-        files = [folder / f"masks-{target}.{kind}" for kind in kinds]
+        files = [folder / f"masks-{target}.{kind}" for kind in self.formats]
         if self.request.file:
             files = [self.request.file]
         for path in files:
             write_bytes(path, save(figure, path.suffix[1:]))
             self.say(f"Figure:  {path}")
         return tuple(files)
-
-
-def _check_file(file: Path, request: MasksRequest) -> None:
-    """Raise ReIDError, naming the option, where `-o` does not go with the others or the disk."""
-    problem = ""
-    if file.suffix[1:] not in FORMATS:
-        expected = " or ".join(f".{kind}" for kind in FORMATS)
-        problem = f"expected a name that ends in {expected}."
-    elif len(set(request.runs)) > 1 or ALL in request.runs:
-        problem = "one file holds one run's figure: name one --run, or leave -o out."
-    elif not request.figures:
-        problem = "--iou-only draws nothing: leave one of the two out."
-    elif request.formats:
-        problem = f"its name says the format ({file.suffix[1:]}): leave --format out."
-    elif file.is_dir():
-        problem = "it is a folder; expected the name of a file."
-    else:
-        above = next((one for one in file.parents if one.exists()), None)
-        if above and not above.is_dir():
-            problem = f"{above} is a file, not a folder."
-    if problem:
-        raise ReIDError(f"-o {file}: {problem}")
 
 
 def _origin(trained: str, shown: str) -> list[str]:

@@ -15,8 +15,10 @@ from rich.padding import Padding
 from rich.table import Table
 
 from harness.catalog import DataCatalog
+from harness.commands.figure_files import require_file, require_formats
 from harness.config import parse_overrides
 from harness.files import write_bytes
+from harness.grounding.record import ground_folder
 from harness.part_labels import standin_labels
 from harness.screen import say
 from methods.grounding.calibration import Calibration
@@ -26,7 +28,7 @@ from methods.interface import PARTS
 from protocols import standin
 from protocols.errors import DataError, ReIDError, UnknownName
 from results.calibration_figure import Curve, calibration_figure
-from results.figures import FORMATS, save
+from results.figures import save
 
 STEM = "calibration"
 WORSE = -5e-4
@@ -114,25 +116,11 @@ def _require_known(request: CalibrationRequest) -> None:
 
 def _files(request: CalibrationRequest) -> list[Path]:
     """Where the figure goes. Raises ReIDError, naming the option, where it can't."""
-    for kind in request.formats:
-        if kind not in FORMATS:
-            raise UnknownName("--format", kind, FORMATS)
+    formats = require_formats(request.formats)
     if request.file is None:
-        folder = request.out / "part_labels" / "figures"
-        return [folder / f"{STEM}.{kind}" for kind in dict.fromkeys(request.formats or ("png",))]
-    problem = ""
-    above = next((one for one in request.file.parents if one.exists()), None)
-    if request.file.suffix[1:] not in FORMATS:
-        expected = " or ".join(f".{kind}" for kind in FORMATS)
-        problem = f"expected a name that ends in {expected}."
-    elif request.formats:
-        problem = f"its name says the format ({request.file.suffix[1:]}): leave --format out."
-    elif request.file.is_dir():
-        problem = "it is a folder; expected the name of a file."
-    elif above and not above.is_dir():
-        problem = f"{above} is a file, not a folder."
-    if problem:
-        raise ReIDError(f"-o {request.file}: {problem}")
+        folder = ground_folder(request.out) / "figures"
+        return [folder / f"{STEM}.{kind}" for kind in formats]
+    require_file(request.file, request.formats)
     return [request.file]
 
 

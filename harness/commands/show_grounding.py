@@ -12,6 +12,7 @@ from typing import get_args
 from rich.console import Console
 
 from harness.catalog import DataCatalog
+from harness.commands.figure_files import require_formats
 from harness.commands.grounding.pictures import Drawing, How
 from harness.commands.grounding.settings import parse_grid
 from harness.commands.tracking import Mirroring
@@ -22,7 +23,6 @@ from protocols import standin
 from protocols.datasets.folders import require_data_root
 from protocols.errors import ReIDError, UnknownName
 from protocols.types import SourceImages
-from results.figures import FORMATS
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,7 @@ class _Show:
     def __init__(self, request: GroundingRequest, console: Console) -> None:
         self.request, self.console = request, console
         self.failed = False
-        formats = tuple(dict.fromkeys(request.formats)) or ("png",)
-        for kind in formats:
-            if kind not in FORMATS:
-                raise UnknownName("--format", kind, FORMATS)
+        formats = require_formats(request.formats)
         self.how = How(request.images, request.seed, parse_grid(request.grid), formats)
 
     def say(self, text: str, style: str = "") -> None:

@@ -9,10 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL.Image import Image
 
 from harness.grounding.answers import Check, Known, Line, Said
 from methods.grounding.expert import Answer, Expert, ScoredBox, Verdict, Wording
+from methods.grounding.quality import box_iou
 from methods.interface import PARTS
 
 CROWD = 0.3
@@ -116,16 +118,16 @@ class Checks(Question):
 def crowded(person: Said) -> bool:
     """Whether an image shows a second person of some size beside the largest one."""
     boxes = [box for box in (ScoredBox(*box) for box in person.boxes) if box.area > 0]
-    boxes.sort(key=lambda box: box.area, reverse=True)
-    return any(b.area >= CROWD * boxes[0].area and iou(b, boxes[0]) <= SAME for b in boxes[1:])
+    if not boxes:
+        return False
+    largest, *others = sorted(boxes, key=lambda box: box.area, reverse=True)
+    sizable = [box for box in others if box.area >= CROWD * largest.area]
+    apart = box_iou(_corners(sizable), _corners([largest])) <= SAME
+    return bool(apart.any())
 
 
-def iou(one: ScoredBox, other: ScoredBox) -> float:
-    """Intersection over union of two boxes that have an area."""
-    across = min(one.xmax, other.xmax) - max(one.xmin, other.xmin)
-    down = min(one.ymax, other.ymax) - max(one.ymin, other.ymin)
-    common = max(across, 0.0) * max(down, 0.0)
-    return common / (one.area + other.area - common)
+def _corners(boxes: Sequence[ScoredBox]) -> np.ndarray:
+    return np.array([box.corners for box in boxes], dtype=np.float64).reshape(-1, 4)
 
 
 def _said(reply: Answer | Verdict) -> Said:

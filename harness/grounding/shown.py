@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.grounding.answers import Answers
-from harness.grounding.outcome import calibrated, count, from_answers
+from harness.grounding.outcome import calibrated, count, from_answers, identities
 from harness.grounding.questions import crowded
 from harness.grounding.record import (
     OWN,
@@ -149,16 +149,13 @@ class Grounding:
         parts: dict[str, PartCounts] | None = None,
     ) -> Grounding:
         labels = labels.select([image.path for image in images])
-        boxes, replaced = labels.boxes, None
-        if boxes is not None and labels.calibrated is None:
+        if labels.boxes is not None and labels.calibrated is None:
             if labels.exact:
-                labels = replace(labels, calibrated=boxes)
+                labels = replace(labels, calibrated=labels.boxes)
             else:
                 settings = Calibration(**labels.settings)
-                labels, _ = calibrated(labels, settings, [image.pid for image in images])
-        if boxes is not None and labels.calibrated is not None:
-            same = (boxes == labels.calibrated) | (np.isnan(boxes) & np.isnan(labels.calibrated))
-            replaced = np.asarray(~same.all(-1))
+                labels, _ = calibrated(labels, settings, identities(images))
+        replaced = labels.replaced
         none = np.zeros((len(images), len(PARTS)), dtype=bool)
         discarded = none if labels.discarded is None else labels.discarded
         if file.record is not None:

@@ -85,6 +85,14 @@ class PartLabels:
             return np.asarray(np.isnan(self.boxes).any(-1))
         return np.asarray(~self._masks.any((-2, -1)))
 
+    @property
+    def replaced(self) -> Masks | None:
+        """[N, R]: which boxes calibration has moved, or made where none was; None without any."""
+        if self.boxes is None or self.calibrated is None:
+            return None
+        holes = np.isnan(self.boxes) & np.isnan(self.calibrated)
+        return np.asarray(~((self.boxes == self.calibrated) | holes).all(-1))
+
     @cached_property
     def _by_path(self) -> dict[str, int]:
         return {path: row for row, path in enumerate(self.images)}

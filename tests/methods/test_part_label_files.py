@@ -220,3 +220,13 @@ def test_types_that_numpy_has_no_name_for_are_named(tmp_path, kind):
         DataError, match=r"labels\.safetensors: boxes is B?F8?\w+; expected boxes f"
     ):
         PartLabels.read(path)
+
+
+def test_what_calibration_has_moved_or_made_is_told_from_the_boxes():
+    labels = three()
+    assert labels.replaced is None
+    calibrated = labels.boxes.copy()
+    calibrated[0, 1] = 0, 0, 1, 0.5
+    calibrated[1, 0] = 0, 0, 1, 0.25  # it was missing
+    moved = [[False, True, False], [True, False, False], [False] * 3]
+    assert replace(labels, calibrated=calibrated).replaced.tolist() == moved

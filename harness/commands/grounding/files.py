@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.catalog import DataCatalog
 from harness.commands.grounding.settings import GroundRequest, parse_calibration, parse_grid, rule
 from harness.grounding.outcome import Grounded, calibrated, count, identities
@@ -60,9 +58,7 @@ class FileExpert:
             return Grounded(labels, count(labels))
         if labels.calibrated is not None and not request.calibration:
             # as the file that was read has it
-            with np.errstate(invalid="ignore"):
-                moved = (labels.calibrated != labels.boxes).any(-1) & ~labels.missing
-            return Grounded(labels, count(labels, moved))
+            return Grounded(labels, count(labels, labels.replaced))
         labels, replaced = calibrated(labels, parse_calibration(request), identities(images))
         return Grounded(labels, count(labels, replaced))
 
