@@ -55,8 +55,11 @@ def _digest(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_writable(folder: Path) -> None:
-    """Make `folder` if it is not there. Raises ReIDError if nothing can be written in it."""
+def require_writable(folder: Path, option: str = "--out") -> None:
+    """Make `folder` if it is not there.
+
+    Raises ReIDError if nothing can be written in it, with the option that gives another.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -64,8 +67,25 @@ def require_writable(folder: Path) -> None:
     except OSError as error:
         raise ReIDError(
             f"Nothing can be written to {folder} ({error.strerror or error}). "
-            "Give another folder with --out."
+            f"Give another folder with {option}."
         ) from error
+
+
+def require_place(file: Path, option: str = "-o") -> None:
+    """Raise ReIDError unless a file can be put where `option` says: in a folder, over no other.
+
+    What is written is renamed to its place, so a link or a device, as /dev/stdout, would be gone.
+    """
+    above = next((one for one in file.parents if one.exists()), file)
+    if file.is_dir():
+        problem = "it is a folder; expected the name of a file."
+    elif file.is_symlink() or (file.exists() and not file.is_file()):
+        problem = "it is a link or a device; expected the name of a file."
+    elif not above.is_dir():
+        problem = f"{above} is a file, not a folder."
+    else:
+        return
+    raise ReIDError(f"{option} {file}: {problem}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -115,7 +135,11 @@ def _disk_full(path: Path) -> ReIDError:
 
 @contextlib.contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """A temporary directory that takes the place of `path` when the block ends well."""
+    """A temporary directory that takes the place of `path` when the block ends well.
+
+    A kill at any moment leaves the old one or the new one whole; between two renames both, beside
+    `path` as `.NAME-*.old` and `.NAME-*.tmp`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp"))
     try:
@@ -124,10 +148,12 @@ def new_directory(path: Path) -> Iterator[Path]:
             temporary.chmod(0o777 & ~_UMASK)
             for file in temporary.iterdir():
                 _flush(file)
+            before = temporary.with_suffix(".old")
             if path.exists():
-                shutil.rmtree(path)
-            temporary.replace(path)
+                path.rename(before)
+            temporary.rename(path)
             _flush(path.parent)
+            shutil.rmtree(before, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

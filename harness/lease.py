@@ -148,6 +148,25 @@ def _acquire(folder: Path, waiting: Callable[[str], None] | None, wait: bool) ->
         ticket.unlink(missing_ok=True)
 
 
+def at_work(folder: Path) -> Holder | None:
+    """Who has the lease of `folder` and may be working; None where nobody has or they are gone.
+
+    For whoever only looks on: of a process elsewhere, and of one on another machine whose folder
+    was copied here, the time of its last sign of life tells.
+    """
+    try:
+        _, path = _newest(folder)
+        if path is None or path.read_bytes().startswith(RELEASED.encode()):
+            return None
+        holder = _holder(path)
+        gone = holder.gone() if holder else None
+        if gone is None:
+            gone = time.time() - path.stat().st_mtime > PATIENCE
+        return None if gone else holder
+    except OSError:
+        return None
+
+
 class _Observer:
     """Watches the signs of life of one folder's holders."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 MAX_TEXT = 5000
 """Longest value of a parameter or tag, in characters; servers cut at 5000, 6000 or 8000."""
+LONGEST_NAME = 120
 
 
 def params(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -35,6 +36,11 @@ def cut(text: str, length: int = MAX_TEXT) -> str:
 def whole(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags that say something, long ones visibly cut."""
     return {name: cut(value) for name, value in tags.items() if value}
+
+
+def title(text: str) -> str:
+    """The name of a run, one that is too long for a list visibly cut."""
+    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
 
 
 def name_of(text: str) -> str:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 import torch
+
+# pytest finds no neighbours of a test file in this mode: records.py writes runs by hand,
+# forked.py starts processes
+sys.path += [str(Path(__file__).parent / name) for name in ("results", "processes")]
 
 # no test may look for anything beyond this machine
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -32,6 +37,17 @@ def standin_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir(exist_ok=True)
     os.environ["HARNESS_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pictures_are_packed_fast() -> Iterator[None]:
+    """The same pixels in a larger file: packing it well takes longer than to draw it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with pytest.MonkeyPatch.context() as patch:
+        real, fast = FigureCanvasAgg.print_png, {"compress_level": 1}
+        patch.setattr(FigureCanvasAgg, "print_png", partialmethod(real, pil_kwargs=fast))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,14 @@
 """Files appear whole or not at all; a lock goes with its holder."""
 
 import errno
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from harness.files import locked, new_directory, write_atomic, write_text
+from harness.files import locked, new_directory, require_place, write_atomic, write_text
 from protocols.errors import ReIDError
 
 
@@ -58,6 +59,48 @@ def test_a_directory_appears_whole(tmp_path):
         with new_directory(tmp_path / "d") as new:
             (new / "a").write_text(text)
         assert (tmp_path / "d" / "a").read_text() == text
+
+
+def test_a_directory_that_is_replaced_is_never_gone(tmp_path, monkeypatch):
+    with new_directory(tmp_path / "d") as new:
+        (new / "a").write_text("old")
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    whole = []
+    rename = Path.rename
+
+    def watched(path, to):
+        done = rename(path, to)
+        whole.append(sorted(one.read_text() for one in tmp_path.glob("*/a")))
+        return done
+
+    monkeypatch.setattr(Path, "rename", watched)
+    with pytest.raises(KeyboardInterrupt), new_directory(tmp_path / "d") as new:
+        (new / "a").write_text("new")
+    assert whole == [["new", "old"], ["new", "old"]] and (tmp_path / "d/a").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("folder", "it is a folder"),
+        ("link", "it is a link or a device"),
+        ("/dev/null", "it is a link or a device"),
+        ("/dev/stdout", "it is a link or a device"),
+        ("file/new/t.csv", "file is a file, not a folder"),
+    ],
+)
+def test_a_file_takes_the_place_of_no_other_thing(tmp_path, name, problem):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    with pytest.raises(ReIDError, match=rf"^--csv .*{name}: .*{problem}"):
+        require_place(tmp_path / name, "--csv")
+    require_place(tmp_path / "file")
+    require_place(tmp_path / "new" / "t.csv")
 
 
 HOLD = """
