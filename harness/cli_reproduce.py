@@ -20,6 +20,7 @@ from harness.options import (
     OutOption,
     PrecisionOption,
     PresetOption,
+    PublishedOption,
     RunsAtOnceOption,
     SeedsOption,
     SetOption,
@@ -42,13 +43,7 @@ def reproduce(
     protocol: Annotated[
         str, typer.Option(help="As for run; ablation: the paper's MA->MS and MS->MA.")
     ] = "ablation",
-    with_published: Annotated[
-        bool,
-        typer.Option(
-            "--with-published",
-            help="Show published numbers even where they are not comparable; the table says so.",
-        ),
-    ] = False,
+    with_published: PublishedOption = False,
     data: DataOption = None,
     preset: PresetOption = None,
     seeds: SeedsOption = "0",

@@ -72,6 +72,31 @@ PrecisionOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show the plan, what is done, time and disk.")
 ]
+FiguresOfRunsOption = Annotated[
+    list[str],
+    typer.Option("--run", help="Run id, or as much of it as is unique; repeat, or 'all'."),
+]
+FigureFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        help="The figure's file, instead of one beside the run; such a figure is not put into "
+        "MLflow.",
+    ),
+]
+FormatOption = Annotated[
+    list[str] | None, typer.Option("--format", help="png (default) or svg; repeat for both.")
+]
+FormatsOption = Annotated[
+    list[str] | None, typer.Option("--format", help="png or svg; repeat; default: both.")
+]
+PublishedOption = Annotated[
+    bool,
+    typer.Option(
+        "--with-published",
+        help="Show published numbers even where they are not comparable; the table says so.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 

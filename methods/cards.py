@@ -11,7 +11,10 @@ class MethodCard:
     """Who a method is.
 
     `version` is part of every run's identity: raise it when a change to the code changes numbers.
-    `pretraining` names what the initial weights have seen, by preset.
+    `pretraining` names what the initial weights have seen, by preset. `type` is the group in which
+    it stands in a table; `saw` are keys of data sets that its pre-training saw (§ in rows that test
+    on them); `extra_data` says that it was pre-trained on person images beyond ImageNet and CLIP
+    (‡), `target_use` that it adapts to the target when it is tested (†).
     """
 
     name: str
@@ -21,6 +24,10 @@ class MethodCard:
     modality: str
     pretraining: tuple[str, ...]
     version: str = "1"
+    type: str = ""
+    saw: tuple[str, ...] = ()
+    extra_data: bool = False
+    target_use: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for JSON."""
@@ -43,6 +50,7 @@ CARDS = {
             paper="no single one; the floor every trained method must clear",
             licence="Apache-2.0",
             modality="image",
+            type="Floor",
             pretraining=(),
         ),
         MethodCard(
@@ -51,6 +59,7 @@ CARDS = {
             paper="Radford et al., ICML 2021",
             licence="MIT (open_clip, OpenAI weights)",
             modality="image",
+            type="VLM-based",
             pretraining=CLIP_PRETRAINING,
         ),
         MethodCard(
@@ -59,6 +68,7 @@ CARDS = {
             paper="MUVA, 2026, table 6: vision-only, single-grained",
             licence="Apache-2.0; weights MIT",
             modality="image",
+            type="Vision-only",
             pretraining=CLIP_PRETRAINING,
             version="2",
         ),
@@ -68,6 +78,7 @@ CARDS = {
             paper="Luo et al., CVPRW 2019: Bag of Tricks",
             licence="Apache-2.0; timm Apache-2.0, weights BSD-3-Clause (torchvision)",
             modality="image",
+            type="Vision-only",
             pretraining=("paper: ImageNet-1k with labels (timm tv_in1k)", SCRATCH_PRETRAINING),
         ),
         MethodCard(
@@ -76,6 +87,7 @@ CARDS = {
             paper="He et al., ICCV 2021: ViT-BoT, the baseline of TransReID",
             licence="Apache-2.0; timm and weights Apache-2.0",
             modality="image",
+            type="Vision-only",
             pretraining=(
                 "paper: ImageNet-21k, then ImageNet-1k, with labels (timm orig_in21k_ft_in1k)",
                 SCRATCH_PRETRAINING,
@@ -87,6 +99,7 @@ CARDS = {
             paper="Li et al., CLIP-ReID, AAAI 2023",
             licence="Apache-2.0; weights MIT",
             modality="image",
+            type="VLM-based",
             pretraining=CLIP_PRETRAINING,
         ),
         MethodCard(
@@ -95,6 +108,7 @@ CARDS = {
             paper="MUVA, arXiv:2603.14012, 2026",
             licence="Apache-2.0; weights MIT",
             modality="image",
+            type="VLM-based",
             pretraining=CLIP_PRETRAINING,
         ),
     )

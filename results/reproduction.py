@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,13 +14,12 @@ from protocols.types import Protocol
 from results import tables
 from results.ablations import Ablation
 from results.collect import Row
+from results.published import Pair
+from results.rendering import to_csv
+from results.tables import METRICS
 
-METRICS = {"mAP": "mAP", "rank1": "Rank-1"}
-"""Metric -> header."""
 BEST = "Bold: the best of a column."
 """What to say below lines that were emboldened."""
-Pair = tuple[float, float]
-"""mAP and Rank-1 in per cent."""
 Published = Mapping[tuple[str, str], Pair]
 """(name of a variant, protocol) -> what the paper reports."""
 
@@ -48,23 +47,16 @@ def cells(
     return pairs, _pair(table.mean[1:]) if table.mean else None, table.notes
 
 
-def _pair(texts: Sequence[str]) -> tuple[str, str]:
+def _pair(line: tables.Line) -> tuple[str, str]:
+    texts = [tables.Cell.of(cell).text for cell in line]
     return (texts[0], texts[1]) if texts else ("-", "-")
 
 
-def embolden(lines: Sequence[tuple[str, ...]], first: int) -> list[tuple[str, ...]]:
-    """The lines with the best of each column in bold, from column `first` on; ties all of them.
-
-    Best as it is shown: what is rounded to the same is the same. One alone is no best.
-    """
+def embolden(lines: Sequence[tables.Line], first: int) -> list[tables.Line]:
+    """The lines with the best of each column marked, from column `first` on (`tables.places`)."""
     columns = [list(column) for column in zip(*lines, strict=True)]
-    for column in columns[first:]:
-        values = {i: float(cell.split()[0]) for i, cell in enumerate(column) if cell[:1].isdigit()}
-        if len(values) > 1:
-            for i, value in values.items():
-                if value == max(values.values()):
-                    column[i] = f"**{column[i]}**"
-    return list(zip(*columns, strict=True))
+    marked = [tables.places(column, range(len(lines)), most=1) for column in columns[first:]]
+    return list(zip(*columns[:first], *marked, strict=True))
 
 
 @dataclass(frozen=True)
@@ -89,12 +81,10 @@ class Reproduction:
         `stacked`: the same numbers for a narrow screen, a section for each protocol.
         """
         by_protocol: dict[str, list[tuple[str, ...]]] = {p.name: [] for p in self.selected}
-        notes: list[str] = []
         for variant in self.ablation.variants:
-            pairs, _, more = cells(self.selected, self.found[variant.name])
+            pairs, _, _ = cells(self.selected, self.found[variant.name])
             for name, pair in zip(by_protocol, pairs, strict=True):
                 by_protocol[name].append((*pair, *self._beside(variant.name, name, stacked)))
-            notes += more
         columns = self.ablation.columns
         if stacked:
             header = (*columns, *self._headers(any(map(self._reported, by_protocol))))
@@ -108,8 +98,16 @@ class Reproduction:
             header=header,
             sections=sections,
             mean=None,
-            notes=list(dict.fromkeys([*self.comparison, *notes, *self.ablation.notes, *self.said])),
+            notes=list(dict.fromkeys(self._notes())),
         )
+
+    def _notes(self) -> list[str]:
+        """What to say below the table; some variants may have more seeds than others."""
+        counts = Counter((name, row.protocol) for name, rows in self.found.items() for row in rows)
+        everything = [row for rows in self.found.values() for row in rows]
+        about_rows = tables.row_notes(self.selected, everything)
+        numbers = [tables.SCALE, *tables.seeds_note(counts.values())]
+        return [*self.comparison, *numbers, *about_rows, *self.ablation.notes, *self.said]
 
     @staticmethod
     def _headers(beside: bool) -> list[str]:
@@ -141,12 +139,7 @@ class Reproduction:
 
     def csv(self) -> str:
         """Those records as CSV: a line each, a list in one cell, an empty cell for None."""
-        records = [{**record, **self._flat(record)} for record in self.records()]
-        file = io.StringIO()
-        writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
-        return file.getvalue()
+        return to_csv([{**record, **self._flat(record)} for record in self.records()])
 
     @staticmethod
     def _flat(record: Mapping[str, Any]) -> dict[str, str]:

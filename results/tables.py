@@ -1,10 +1,10 @@
-"""Tables of results: protocols down, methods across, mean and spread over seeds."""
+"""Tables of results, ready to print; and the one with protocols down and methods across."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from protocols.catalog import AD_HOC
 from protocols.types import Protocol
@@ -16,6 +16,9 @@ TITLES = {
     3: "Table 3. Multi-source, leave one out",
     4: "Table 4. Source domains",
 }
+METRICS = {"mAP": "mAP", "rank1": "Rank-1"}
+"""Metric -> header."""
+SCALE = "Per cent; higher is better."
 STANDIN_NOTE = (
     "Embedded stand-in data (rendered people): these numbers compare methods with each other on "
     "the stand-ins only and say nothing of the real data sets."
@@ -36,22 +39,52 @@ def _wanted(protocol: Protocol) -> Training:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A cell that is more than its text.
+
+    `place`: 1 is the best of its column, 2 the second, 0 neither. `marks` stand raised behind it
+    and are explained in a note: *†, [a].
+    """
+
+    text: str
+    place: int = 0
+    marks: str = ""
+
+    @classmethod
+    def of(cls, cell: str | Cell) -> Cell:
+        """A cell that is only its text, too."""
+        return cell if isinstance(cell, Cell) else cls(cell)
+
+
+Line = tuple[str | Cell, ...]
+
+
+@dataclass(frozen=True)
 class Section:
-    """Rows that stand together; `lines` are (protocol, cell, cell, ...)."""
+    """Lines that stand together; `lines` are (name, cell, cell, ...)."""
 
     title: str
-    lines: list[tuple[str, ...]]
+    lines: Sequence[Line]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Ready to print: header cells, sections, a closing line of means, notes under it."""
+    """Ready to print: header cells, sections, a closing line of means, notes under it.
+
+    Header cells that begin with the same words before a line break stand below those: MA->D with
+    mAP and Rank-1. `results.rendering` writes it as Markdown, LaTeX and HTML.
+    """
 
     title: str
     header: tuple[str, ...]
     sections: list[Section]
-    mean: tuple[str, ...] | None
+    mean: Line | None
     notes: list[str] = field(default_factory=list)
+
+
+def printable(text: str) -> str:
+    """A text from a record on one line, without signs that a terminal obeys or no font holds."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def build(
@@ -67,7 +100,7 @@ def build(
     cells: Cells = {}
     for row in rows:
         cells.setdefault((_asked(row), row.run.spec.method), []).append(row)
-    seeds = {len(found) for found in cells.values()} or {1}
+    seeds = {len(found) for found in cells.values()}
     titles = dict.fromkeys(_section_title(p) for p in protocols)
     sections = [
         Section(
@@ -92,6 +125,29 @@ def build(
     )
 
 
+def places(
+    cells: Sequence[str | Cell], competing: Iterable[int], most: int = 2
+) -> list[str | Cell]:
+    """A column with the best marked and the second (if `most` is 2), of the lines that compete.
+
+    As it is shown: what is rounded to the same is the same, and has the same place. One alone is
+    no best.
+    """
+    values = {i: _number(cells[i]) for i in competing}
+    known = {i: value for i, value in values.items() if value is not None}
+    order = sorted(set(known.values()), reverse=True)[:most] if len(known) > 1 else []
+    marked = list(cells)
+    for i, value in known.items():
+        if value in order:
+            marked[i] = replace(Cell.of(cells[i]), place=1 + order.index(value))
+    return marked
+
+
+def _number(cell: str | Cell) -> float | None:
+    text = Cell.of(cell).text
+    return float(text.split()[0]) if text[:1].isdigit() else None
+
+
 def _section_title(protocol: Protocol) -> str:
     if protocol.table is not None:
         return TITLES[protocol.table]
@@ -99,12 +155,13 @@ def _section_title(protocol: Protocol) -> str:
 
 
 def _cells(found: Sequence[Row]) -> tuple[str, str]:
-    return _spread([r.target.metrics["mAP"] for r in found]), _spread(
+    return spread([r.target.metrics["mAP"] for r in found]), spread(
         [r.target.metrics["rank1"] for r in found]
     )
 
 
-def _spread(fractions: Sequence[float]) -> str:
+def spread(fractions: Sequence[float]) -> str:
+    """Per cent: a mean, or mean ± sample standard deviation of several; a dash for nothing."""
     if not fractions:
         return "-"
     mean = f"{100 * statistics.fmean(fractions):.1f}"
@@ -129,10 +186,20 @@ def _mean_line(
 
 
 def _notes(protocols: Sequence[Protocol], rows: Sequence[Row], seeds: set[int]) -> list[str]:
-    notes = ["Per cent; higher is better."]
-    if max(seeds) > 1:
-        counts = "/".join(str(n) for n in sorted(seeds))
-        notes.append(f"Mean ± standard deviation over {counts} seeds.")
+    return [SCALE, *seeds_note(seeds), *row_notes(protocols, rows)]
+
+
+def seeds_note(counts: Iterable[int]) -> list[str]:
+    """What ± means, where cells have several seeds; `counts` are how many."""
+    found = sorted(set(counts))
+    numbers = "/".join(map(str, found))
+    several = max(found, default=1) > 1
+    return [f"Mean ± sample standard deviation over {numbers} seeds."] if several else []
+
+
+def row_notes(protocols: Sequence[Protocol], rows: Sequence[Row]) -> list[str]:
+    """What a reader must know of some rows: preset, fidelity, data and what their readers said."""
+    notes = []
     presets = sorted({row.run.spec.preset for row in rows})
     if presets:
         notes.append("Preset: " + ", ".join(presets) + ".")
@@ -158,7 +225,7 @@ def _notes(protocols: Sequence[Protocol], rows: Sequence[Row], seeds: set[int]) 
     }
     notes += [f"{t}: {n} queries have no match and are left out." for t, n in sorted(skipped)]
     for key, lines in _data_notes(rows).items():
-        notes += [f"{key}: {line}" for line in lines]
+        notes += [printable(f"{key}: {line}") for line in lines]
     return notes
 
 
@@ -175,26 +242,3 @@ def _data_notes(rows: Sequence[Row]) -> dict[str, list[str]]:
             known = said.setdefault(key, [])
             known += [line for line in lines if line not in known]
     return {key: said[key] for key in sorted(said)}
-
-
-def to_markdown(table: Table) -> str:
-    """The table as Markdown, sections as bold lines."""
-    from tabulate import tabulate
-
-    width = len(table.header)
-    lines: list[tuple[str, ...]] = []
-    for section in table.sections:
-        lines.append((f"**{section.title}**", *[""] * (width - 1)))
-        lines += section.lines
-    if table.mean:
-        lines.append(table.mean)
-    align = ("left", *["right"] * (width - 1))
-    grid = tabulate(
-        lines,
-        [h.replace(chr(10), " ") for h in table.header],
-        "github",
-        disable_numparse=True,
-        colalign=align,
-    )
-    notes = "\n".join(f"- {note}" for note in table.notes)
-    return f"# {table.title}\n\n{grid}\n\n{notes}\n"

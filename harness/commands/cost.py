@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from rich import box
@@ -14,14 +16,20 @@ from rich.table import Table
 from harness.config import Precision, parse_overrides
 from harness.cost import Cost, Parameters, Timing, Workload, count_parameters, measure
 from harness.environment import environment, threads
+from harness.files import require_writable, write_json
 from harness.plan import choose
-from harness.screen import ScreenProgress
+from harness.screen import ScreenProgress, say
+from harness.signs import utc
 from harness.train import make_accelerator, require_device
 from harness.trained import without_weights
 from protocols.errors import UnknownName
+from results.costs import COSTS
 
 PRECISIONS = ("fp32", "bf16")
 MIB = 2**20
+SAME = ("method", "method_version", "preset", "config", "identities", "device", "precision",
+        "threads")  # fmt: skip
+"""What makes a report take the place of an earlier one, besides the size of the batch."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +46,24 @@ class CostRequest:
     device: str
     precision: str
     threads: int
+    out: Path
 
 
 def cost_command(request: CostRequest, as_json: bool, console: Console, stderr: Console) -> None:
-    """Measure and print; progress goes to `stderr`, so that JSON can be piped.
+    """Measure, print and keep; progress goes to `stderr`, so that JSON can be piped.
 
-    JSON: `params_train` (null for a method that trains nothing), `params_infer`,
-    `params_trainable`; unless `params_only` also `stages` (a list) and `inference`, each with
-    `name`, `latency_ms` (median), `latency_ms_min`, `latency_ms_max`, `images_per_second`,
-    `batch_size` and `peak_memory_bytes` (null where it can't be measured); and what it was asked
-    with: `method`, `preset`, `config`, `identities`, `repeats`, `device`, `precision`, `threads`,
-    `environment`.
+    JSON, also in the file below `out`: `params_train` (null for a method that trains nothing),
+    `params_infer`, `params_trainable`; unless `params_only` also `stages` (a list) and
+    `inference`, each with `name`, `latency_ms` (median), `latency_ms_min`, `latency_ms_max`,
+    `images_per_second`, `batch_size` and `peak_memory_bytes` (null where it can't be measured);
+    and what it was asked with: `method`, `method_version`, `preset`, `config`, `identities`,
+    `repeats`, `device`, `precision`, `threads`, `environment`, `finished_at`.
     """
     require_device(request.device)
     if request.precision not in PRECISIONS:
         raise UnknownName("--precision", request.precision, PRECISIONS)
     (chosen,) = choose([request.method], request.preset, parse_overrides(request.overrides))
+    require_writable(request.out)
     work = Workload(
         chosen.method,
         without_weights(chosen.config),
@@ -64,16 +74,19 @@ def cost_command(request: CostRequest, as_json: bool, console: Console, stderr: 
     parameters, stages = _count(work)
     report: dict[str, Any] = {
         "method": chosen.name,
+        "method_version": chosen.method.card.version,
         "preset": request.preset,
         "config": work.config.model_dump(mode="json"),
         "identities": request.identities,
         **{f"params_{key}": value for key, value in asdict(parameters).items()},
     }
     if request.params_only:
+        kept = _keep(report, request)
         if as_json:
             console.print_json(json.dumps(report))
         else:
             _say_parameters(chosen.name, parameters, request, console)
+        say(stderr, f"Kept: {kept}")
         return
     accelerator = make_accelerator(cast(Precision, request.precision), request.device)
     progress = ScreenProgress(stderr, work.units(stages), 1)
@@ -91,10 +104,23 @@ def cost_command(request: CostRequest, as_json: bool, console: Console, stderr: 
         "threads": request.threads,
         "environment": machine,
     }
+    kept = _keep(report, request)
     if as_json:
         console.print_json(json.dumps(report))
     else:
         _show(report, parameters, cost, request, console)
+    say(stderr, f"Kept: {kept}")
+
+
+def _keep(report: dict[str, Any], request: CostRequest) -> Path:
+    """Write it below `--out`, in place of an earlier one of the same; returns where."""
+    report["finished_at"] = utc()
+    same = [*(report.get(key) for key in SAME), request.batch_size]
+    digest = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:12]
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in report["method"])
+    path = request.out / COSTS / f"{name}-{digest}.json"
+    write_json(path, report)
+    return path
 
 
 def _count(work: Workload) -> tuple[Parameters, int]:

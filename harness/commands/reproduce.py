@@ -23,9 +23,10 @@ from harness.grounding.record import ground_folder
 from harness.plan_mirror import TABLES
 from harness.reproduce import METHOD, Plan, Wanted, plan_rows
 from protocols.errors import ReIDError, UnknownName
-from results import tables
 from results.ablations import ABLATIONS, Ablation
 from results.collect import Row
+from results.published import comparison
+from results.rendering import to_markdown
 from results.reproduction import Reproduction, published
 
 ALL = "ablations"
@@ -74,7 +75,7 @@ def reproduce_command(request: ReproduceRequest, console: Console, stderr: Conso
         table = one.table()
         show_table(call.console, table if fits(call.console, table) else one.table(stacked=True))
         ids = sorted(set().union(*(plan.of((one.ablation.key, v)) for v in one.found)))
-        files = {"md": tables.to_markdown(table), "csv": one.csv()}
+        files = {"md": to_markdown(table), "csv": one.csv()}
         made.keep(one.ablation.key, [*ids, *(p.name for p in call.selected)], files)
     made.close()
     status = call.close(problems)
@@ -177,7 +178,7 @@ class _Reproducing(Launching):
                 *self.said(mine),
             ],
             reported if shown else None,
-            notes.comparison(why, shared, shown),
+            comparison(why, shared, shown),
         )
 
     def _wanted(self, ablation: Ablation, labels: Mapping[str, str]) -> list[Wanted]:

@@ -20,7 +20,6 @@ from results.reproduction import BEST, Published
 
 HARMLESS = ("part_labels", "fidelity", *MuvaConfig.differences)
 """Keys that leave a run comparable with published numbers; the table says what they are set to."""
-UNSAID = "The paper does not say over how many seeds its numbers are, nor which MSMT17 it used."
 
 
 def unlike(call: Launching, published: Published, given: Mapping[str, Any]) -> list[str]:
@@ -49,20 +48,6 @@ def _is_file(key: str, value: Any) -> bool:
     return key == "weights" and Path(str(value)).expanduser().is_file()
 
 
-def comparison(why: Sequence[str], reported: bool, forced: bool) -> list[str]:
-    """The note on published numbers; `reported`: whether the paper has any of the protocols."""
-    if not reported:
-        return ["The paper's table has MA->MS and MS->MA only."]
-    if not why:
-        return [UNSAID]
-    if forced:
-        return [
-            f"NOT COMPARABLE with the published numbers beside them: {'; '.join(why)}. They are "
-            "shown because --with-published says so."
-        ]
-    return [f"No published numbers are shown beside these: {'; '.join(why)}."]
-
-
 def notes(
     call: Launching,
     ablation: Ablation,
@@ -80,13 +65,7 @@ def notes(
         said.append(stripes_note(config))
     if not any(run.part_masks is not None for run in runs):
         return said
-    if config.rmp_heads is None:
-        sources = dict.fromkeys(protocol.sources for protocol in call.selected)
-        words = ", ".join(
-            f"{config.heads_for(keys)} where {'+'.join(keys)} is trained on" for keys in sources
-        )
-        same = "; those rows are the full model's runs" if "rmp_heads" in ablation.varied else ""
-        said.append(f"Heads of the RMP in the full model (section 4.2): {words}{same}.")
+    said += heads_note(ablation, config, call.selected)
     if simulated:
         said.append(simulated)
     elif call.catalog.kind == "stand-in" and "part_labels" not in given:
@@ -97,6 +76,18 @@ def notes(
     else:
         said.append(_experts(call, given))
     return said
+
+
+def heads_note(ablation: Ablation, config: MuvaConfig, selected: Sequence[Protocol]) -> list[str]:
+    """How many heads the full model has, where it is left to the sources."""
+    if config.rmp_heads is not None:
+        return []
+    sources = dict.fromkeys(protocol.sources for protocol in selected)
+    words = ", ".join(
+        f"{config.heads_for(keys)} where {'+'.join(keys)} is trained on" for keys in sources
+    )
+    same = "; those rows are the full model's runs" if "rmp_heads" in ablation.varied else ""
+    return [f"Heads of the RMP in the full model (section 4.2): {words}{same}."]
 
 
 def stripes_note(config: MuvaConfig) -> str:

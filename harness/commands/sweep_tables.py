@@ -14,6 +14,7 @@ from harness.space import shown
 from protocols.types import Protocol
 from results import tables
 from results.collect import Row
+from results.rendering import to_markdown
 from results.reproduction import BEST, cells, embolden
 
 WIDE = 4
@@ -49,7 +50,7 @@ def show_grid(
     whole = _grid(list(settings.values()), call.selected, title, notes)
     show_table(call.console, _means(whole) if len(call.selected) > WIDE else whole)
     pictures = draw(call, planned, keys, by_run)
-    files: dict[str, str | bytes] = {"md": tables.to_markdown(whole), **pictures}
+    files: dict[str, str | bytes] = {"md": to_markdown(whole), **pictures}
     made.keep(_name(planned), _content(call, planned), files)
     return problems
 
@@ -117,7 +118,7 @@ def show_search(
     section = tables.Section("Trials, best first", lines)
     table = tables.Table(title, header, [section], None, notes)
     show_table(call.console, table)
-    files = {"md": tables.to_markdown(table)}
+    files = {"md": to_markdown(table)}
     call.say_kept(call.keep(_name(planned), _content(call, planned), files))
 
 

@@ -13,13 +13,18 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 
 from harness.screen import WIDE
-from results.tables import Table
+from results.tables import Cell, Table
+
+STARS = ("{}", "**{}**", "_{}_")
+"""The best and the second where nothing can be bold or underlined."""
+STYLES = ("{}", "[bold]{}[/bold]", "[underline]{}[/underline]")
 
 
 def show_table(console: Console, table: Table) -> None:
     """A result table, sections divided by lines, notes under it; no number is ever cut.
 
-    The best are bold; where nothing can be, they keep the stars that they have in Markdown.
+    The best are bold, the second underlined; where nothing can be, they have stars and lines
+    around them.
     """
     grid = _grid(table, stars=console.color_system is None)
     needed = Measurement.get(console, console.options.update(width=WIDE), grid).maximum
@@ -68,12 +73,13 @@ def _grid(table: Table, stars: bool) -> RichTable:
         justify: Literal["left", "right"] = "right" if i else "left"
         grid.add_column(escape(title), justify=justify, min_width=widest, overflow="fold")
     for section in table.sections:
-        grid.add_row(f"[bold]{escape(section.title)}[/bold]")
+        if section.title:
+            grid.add_row(f"[bold]{escape(section.title)}[/bold]")
         for line in section.lines:
             grid.add_row(*(_cell(cell, stars) for cell in line))
         grid.add_section()
     if table.mean:
-        grid.add_row(*(f"[bold]{escape(cell)}[/bold]" for cell in table.mean))
+        grid.add_row(*(f"[bold]{escape(Cell.of(cell).text)}[/bold]" for cell in table.mean))
     return grid
 
 
@@ -81,18 +87,19 @@ def _widest(table: Table, stars: bool) -> list[int]:
     """Characters of the widest cell of each column."""
     lines = [line for section in table.sections for line in section.lines]
     return [
-        max((len(line[i] if stars else _bare(line[i])) for line in lines), default=1)
+        max((len(_text(line[i], stars)) for line in lines), default=1)
         for i in range(len(table.header))
     ]
 
 
-def _bare(cell: str) -> str:
-    """A cell without the stars that say in Markdown that it is the best."""
-    return cell[2:-2] if len(cell) > 4 and cell.startswith("**") and cell.endswith("**") else cell
+def _text(cell: str | Cell, stars: bool) -> str:
+    """What is seen of a cell."""
+    cell = Cell.of(cell)
+    return (STARS[cell.place] if stars else "{}").format(cell.text) + cell.marks
 
 
-def _cell(cell: str, stars: bool) -> str:
-    """A cell that no width breaks; the best are bold, or have stars."""
-    shown = cell if stars else _bare(cell)
-    text = escape(shown.replace(" ", "\N{NO-BREAK SPACE}"))
-    return text if cell == shown else f"[bold]{text}[/bold]"
+def _cell(cell: str | Cell, stars: bool) -> str:
+    """A cell that no width breaks, as markup."""
+    cell = Cell.of(cell)
+    text = escape(cell.text.replace(" ", "\N{NO-BREAK SPACE}"))
+    return (STARS if stars else STYLES)[cell.place].format(text) + escape(cell.marks)

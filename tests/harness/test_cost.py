@@ -22,6 +22,7 @@ from methods.interface import (
     Transform,
     Transforms,
 )
+from results import costs
 
 MIB = 2**20
 # ViT-B-16 with 8 x 16 patches: patches 768 x 3 x 16 x 16, CLS, 129 positions, two LayerNorms of
@@ -33,8 +34,9 @@ NECK = 2 * 512
 
 
 @pytest.fixture
-def harness(monkeypatch, capsys):
+def harness(monkeypatch, capsys, tmp_path):
     """Runs the command in this process; returns (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)  # where its report is kept
     for console in (cli.console, cli.stderr):
         monkeypatch.setattr(console, "width", 400, raising=False)
 
@@ -92,6 +94,20 @@ def test_every_phase_is_measured(harness):
         assert phase["images_per_second"] == pytest.approx(6000 / phase["latency_ms"])
     assert stage["latency_ms"] > report["inference"]["latency_ms"]
     assert (report["precision"], report["threads"]) == ("bf16", 1)
+
+
+def test_the_report_is_kept_where_tables_find_it(harness, tmp_path):
+    command = ("cost", "--method", "colour-histogram", "--batch-size", "2", "--device", "cpu",
+               "--json", "--repeats", "1", "--out", "kept")  # fmt: skip
+    reports = [json.loads(harness(*command)[1]) for _ in range(2)]
+    (kept,) = (tmp_path / "kept" / "costs").iterdir()  # the second in place of the first
+    assert json.loads(kept.read_text()) == reports[1]
+    (found,) = costs.load(tmp_path / "kept")
+    assert (found.method, found.on_gpu, found.stages) == ("colour-histogram", False, [])
+    assert found.inference.batch_size == 2
+    _, _, errors = harness(*command, "--params-only")
+    assert "Kept: kept/costs/colour-histogram-" in errors
+    assert len(costs.load(tmp_path / "kept")) == 2
 
 
 def test_a_method_that_trains_nothing_has_no_training_columns(harness):

@@ -18,6 +18,7 @@ from methods.muva.method import Muva
 from protocols.errors import ReIDError
 from protocols.registry import select
 from results.ablations import ABLATIONS
+from results.published import UNSAID, comparison
 from results.reproduction import published
 
 HERE = ("--tracking", "off", "--workers", 0)
@@ -237,12 +238,12 @@ def test_published_numbers_are_for_the_papers_data_and_preset():
 
 
 def test_what_is_said_of_published_numbers():
-    assert notes.comparison(["a", "b"], True, False) == [
+    assert comparison(["a", "b"], True, False) == [
         "No published numbers are shown beside these: a; b."
     ]
-    assert notes.comparison(["a"], True, True)[0].startswith("NOT COMPARABLE")
-    assert notes.comparison([], True, True) == [notes.UNSAID]
-    assert notes.comparison([], False, True) == ["The paper's table has MA->MS and MS->MA only."]
+    assert comparison(["a"], True, True)[0].startswith("NOT COMPARABLE")
+    assert comparison([], True, True) == [UNSAID]
+    assert comparison([], False, True) == ["The paper's table has MA->MS and MS->MA only."]
 
 
 def test_who_said_where_parts_are_is_told_from_the_record(tmp_path):

@@ -14,7 +14,7 @@ from harness.lease import Holder
 from harness.live import Watched
 from harness.screen import Screen, ScreenProgress, duration, live_table
 from harness.tally import Tally
-from results.tables import Section, Table
+from results.tables import Cell, Section, Table
 
 TABLE = Table(
     title="two methods",
@@ -62,8 +62,13 @@ def test_of_many_columns_none_is_cut(width):
     assert row.split() == ["lr=1e-05", *cells]
 
 
-BEST = Table("t", ("Model", "mAP"), [Section("s", [("a", "**2.5**"), ("b", "**"), ("c", "1")])],
-             None, [])  # fmt: skip
+BEST = Table(
+    "t",
+    ("Model", "mAP"),
+    [Section("s", [("a", Cell("2.5", 1)), ("b", "**"), ("c", Cell("2.0", 2, "§")), ("[d]", "1")])],
+    None,
+    [],
+)
 
 
 @pytest.mark.parametrize("width", [4, 80])
@@ -73,8 +78,11 @@ def test_the_best_is_bold_and_starred_where_nothing_is_bold(width, monkeypatch):
     show_table(Console(file=plain, width=width), BEST)
     show_table(Console(file=bold, width=width, force_terminal=True), BEST)
     assert "**2.5**" in plain.getvalue()
+    assert "_2.0_§" in plain.getvalue()
     assert "\x1b[1m2.5\x1b[0m" in bold.getvalue()
+    assert "\x1b[4m2.0\x1b[0m§" in bold.getvalue()
     assert bold.getvalue().count("**") == 1  # what is no mark stays
+    assert "[d]" in plain.getvalue() and "[d]" in bold.getvalue()
 
 
 def test_a_table_fits_where_its_words_are_whole():

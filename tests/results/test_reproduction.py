@@ -9,10 +9,15 @@ import pytest
 
 from protocols.registry import select
 from results.ablations import ABLATIONS
+from results.rendering import to_markdown
 from results.reproduction import Reproduction, embolden, published
-from results.tables import to_markdown
+from results.tables import Cell
 
 PROTOCOLS = select("ablation")
+
+
+def best(text):
+    return Cell(text, place=1)
 
 
 def row(run_id, sources, target, values, seed=0):
@@ -24,7 +29,7 @@ def row(run_id, sources, target, values, seed=0):
     metrics = dict(zip(("mAP", "rank1"), values, strict=True)) | {"skipped_queries": 0.0}
     found = SimpleNamespace(target=target, data="real", metrics=metrics, probes=[1], notes=[])
     run = SimpleNamespace(run_id=run_id, spec=spec, source_notes={})
-    return SimpleNamespace(run=run, target=found)
+    return SimpleNamespace(run=run, target=found, protocol=f"{'+'.join(sources)}->{target}")
 
 
 def reproduction(values, beside=None, key="table11"):
@@ -46,12 +51,20 @@ def test_the_papers_form_by_hand():
         "Model", "MA->MS\nmAP", "MA->MS\nRank-1", "MS->MA\nmAP", "MS->MA\nRank-1",
     )  # fmt: skip
     assert table.sections[0].lines == [
-        ("MUVA (w/ RCRE)", "25.0 ± 7.1", "**50.0 ± 0.0**", "-", "-"),
-        ("MUVA (w/o RCRE)", "**26.0 ± 0.0**", "40.0 ± 0.0", "-", "-"),
+        ("MUVA (w/ RCRE)", "25.0 ± 7.1", best("50.0 ± 0.0"), "-", "-"),
+        ("MUVA (w/o RCRE)", best("26.0 ± 0.0"), "40.0 ± 0.0", "-", "-"),
     ]
     assert {"said", "muva: fidelity released."} <= set(table.notes)
-    assert "Mean ± standard deviation over 2 seeds." in table.notes
+    assert "Mean ± sample standard deviation over 2 seeds." in table.notes
     assert "paper mAP" not in to_markdown(table)
+
+
+def test_variants_with_more_seeds_than_others_have_one_note():
+    values = {"w/ RCRE": [(0.2, 0.5), (0.3, 0.5)], "w/o RCRE": [(0.26, 0.4)]}
+    notes = reproduction(values).table().notes
+    assert [note for note in notes if "seeds" in note] == [
+        "Mean ± sample standard deviation over 1/2 seeds."
+    ]
 
 
 def test_published_numbers_beside_ours():
@@ -60,9 +73,9 @@ def test_published_numbers_beside_ours():
     # from the paper's table 11
     assert [line[3:5] for line in table.sections[0].lines] == [
         ("25.9", "55.1"),
-        ("**27.6**", "**56.8**"),
+        (best("27.6"), best("56.8")),
     ]
-    assert table.sections[0].lines[1][7:] == ("**59.5**", "**82.7**")
+    assert table.sections[0].lines[1][7:] == (best("59.5"), best("82.7"))
 
 
 def test_stacked_for_a_narrow_screen():
@@ -101,8 +114,8 @@ def test_numbers_as_csv_and_plain_dicts():
 def test_best_as_shown_and_ties_and_nothing_of_one():
     lines = [("a", "1.0 ± 0.3", "-", "2.0"), ("b", "1.0", "3.0", "10.0"), ("c", "0.9", "-", "9.0")]
     assert embolden(lines, 1) == [
-        ("a", "**1.0 ± 0.3**", "-", "2.0"),
-        ("b", "**1.0**", "3.0", "**10.0**"),
+        ("a", best("1.0 ± 0.3"), "-", "2.0"),
+        ("b", best("1.0"), "3.0", best("10.0")),
         ("c", "0.9", "-", "9.0"),
     ]
 
@@ -114,4 +127,9 @@ def test_protocols_with_one_target_are_told_apart():
     runs = {name: {"MA->MS": ["a"], "D->MS": ["b"]} for name in names}
     one = Reproduction(ABLATIONS["table8"], selected, dict.fromkeys(names, found), runs)
     assert [record["mAP"] for record in one.records()] == [20.0, 40.0] * 2
-    assert one.table().sections[0].lines[0][1:] == ("**20.0**", "**50.0**", "**40.0**", "**60.0**")
+    assert one.table().sections[0].lines[0][1:] == (
+        best("20.0"),
+        best("50.0"),
+        best("40.0"),
+        best("60.0"),
+    )

@@ -9,7 +9,7 @@ from harness import record
 from harness.config import RunSpec
 from harness.record import RunFolder, RunRecord, TargetRecord
 from protocols.registry import select
-from results import collect, tables
+from results import collect, rendering, tables
 
 COUNTS = {"valid_queries": 10.0, "skipped_queries": 0.0}
 
@@ -75,7 +75,7 @@ def test_a_table_by_hand(tmp_path):
     assert table.sections[1].lines == [("MA+D+C3->MS", "30.0 ± 7.1", "50.0 ± 0.0")]
     assert table.mean == ("mean of 2", "45.0", "60.0")
     assert any("2 seeds" in note for note in table.notes)
-    markdown = tables.to_markdown(table)
+    markdown = rendering.to_markdown(table)
     assert "| MA->D" in markdown
     assert "60.0 ± 14.1" in markdown
 
@@ -145,7 +145,9 @@ def test_a_copied_folder_does_not_count_twice(tmp_path):
 def test_damaged_queries_are_no_result(tmp_path):
     folder = write(tmp_path, ["MA"], "D", (0.5, 0.6))
     folder.queries("D").write_bytes(b"garbage")
-    assert collect.rows(tmp_path) == ([], [])
+    rows, (problem,) = collect.rows(tmp_path)
+    assert rows == []
+    assert "D.parquet is not the file that was written with D.json" in problem
 
 
 def test_the_data_frame(tmp_path):
@@ -153,4 +155,3 @@ def test_the_data_frame(tmp_path):
     frame = collect.load(tmp_path)
     assert frame.loc[0, "protocol"] == "MA->D"
     assert frame.loc[0, "mAP"] == pytest.approx(0.5)
-    assert collect.load(tmp_path / "nothing").empty
