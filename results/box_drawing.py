@@ -11,27 +11,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from results.figures import DPI, plain
+from results.sheet import NOTE, SIDE, Sheet, broken
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
 """Of the parts, in their order."""
 RAW, CALIBRATED, DISCARDED = "solid", (0, (3, 1.5)), (0, (1, 1))
-SMALL, LABEL, TITLE = 5.0, 6.0, 7.5
+SMALL, LABEL = 5.0, NOTE
 """Sizes of letters, in points."""
-SIDE = 0.09
-"""Margin of a figure."""
-LINE = 1.3
-"""From line to line, in sizes of letters."""
 TALLEST = 3.0
 """An image is shown at most so many times as high as wide."""
 _TAG = (0.075, 0.085)
@@ -65,134 +58,19 @@ class BoxPicture:
         return not np.array_equal(self.boxes[part], self.calibrated[part], equal_nan=True)
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A figure to be drawn on, `width` by `height`."""
-
-    figure: Figure
-    width: float
-    height: float
-
-    @classmethod
-    def new(cls, width: float, height: float) -> Sheet:
-        """An empty one; to be called in `figures.plain()`."""
-        from matplotlib.figure import Figure
-
-        return cls(Figure(figsize=(width, height), dpi=DPI), width, height)
-
-    def text(self, left: float, top: float, lines: Sequence[str], size: float, **more: Any) -> None:
-        """Lines of text, the first of them below `top`."""
-        for i, line in enumerate(lines):
-            # by the baseline: letters that reach below it would lift a word
-            down = top + (1 + i * LINE) * size / 72
-            place = left / self.width, 1 - down / self.height
-            self.figure.text(*place, line, fontsize=size, va="baseline", **more)
-
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Axes without ticks."""
-        bottom = self.height - top - height
-        axes = self.figure.add_axes(
-            (left / self.width, bottom / self.height, width / self.width, height / self.height)
-        )
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set_linewidth(0.3)
-        return axes
-
-    def image(self, picture: BoxPicture, left: float, top: float, width: float) -> Axes:
-        """An image `width` wide in its own shape; its axes go from 0 to 1, from top to bottom."""
-        tall = width * shape_of(picture)
-        axes = self.axes(left, top, width, tall)
-        axes.imshow(picture.image, extent=(0, 1, 1, 0), aspect="auto")
-        axes.set_xlim(0, 1)
-        axes.set_ylim(1, 0)
-        return axes
-
-    def key(
-        self, handles: Sequence[Artist], left: float, top: float, columns: int, **more: Any
-    ) -> None:
-        """What colours and lines mean, from `left` and `top`."""
-        self.figure.legend(
-            handles=handles,
-            loc="upper left",
-            bbox_to_anchor=(left / self.width, 1 - top / self.height),
-            bbox_transform=self.figure.transFigure,
-            ncols=columns,
-            fontsize=LABEL,
-            frameon=False,
-            borderpad=0,
-            borderaxespad=0,
-            handlelength=2.2,
-            columnspacing=1.2,
-            **more,
-        )
-
-    def heading(self, title: str, said: Sequence[str]) -> float:
-        """A title and notes below it; returns where they end."""
-        top = 0.06
-        for lines, size in headed(title, said, self.width):
-            self.text(SIDE, top, lines, size)
-            top += depth(lines, size)
-        return top
-
-
-def headed(title: str, said: Sequence[str], width: float) -> list[tuple[list[str], float]]:
-    """The lines of a heading, with the size of their letters."""
-    notes = [line for text in said for line in wrapped(text, width - 2 * SIDE, LABEL)]
-    return [(wrapped(title, width - 2 * SIDE, TITLE), TITLE), (notes, LABEL)]
-
-
-def heading_depth(title: str, said: Sequence[str], width: float) -> float:
-    """How far down a heading reaches."""
-    return 0.06 + sum(depth(lines, size) for lines, size in headed(title, said, width))
-
-
-def wrapped(text: str, width: float, size: float) -> list[str]:
-    """`text` broken between words so that letters of `size` points fit into `width`."""
-    return _broken([f"{word} " for word in text.split()], width, size)
+def show_picture(sheet: Sheet, picture: BoxPicture, left: float, top: float, width: float) -> Axes:
+    """An image `width` wide in its own shape; its axes go from 0 to 1, from top to bottom."""
+    axes = sheet.axes(left, top, width, width * shape_of(picture))
+    axes.imshow(picture.image, extent=(0, 1, 1, 0), aspect="auto")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(1, 0)
+    return axes
 
 
 def name_lines(name: str, width: float) -> list[str]:
     """A file's name in small letters, broken after `_`, `-` and `.` where that is enough."""
     shown = re.sub(r"\s", " ", name)
-    return _broken(re.findall(r"[^_.-]*[_.-]|[^_.-]+", shown), width, SMALL)
-
-
-def _broken(pieces: Sequence[str], width: float, size: float) -> list[str]:
-    """Pieces put together to lines; one that is too long for a line is cut."""
-    lines = [""]
-    with plain():
-        for piece in pieces:
-            if lines[-1] and _breadth((lines[-1] + piece).rstrip(), size) > width:
-                lines.append("")
-            for letter in piece:
-                if lines[-1] and _breadth((lines[-1] + letter).rstrip(), size) > width:
-                    lines.append("")
-                lines[-1] += letter
-    return [line.rstrip() for line in lines if line.strip()]
-
-
-@lru_cache(maxsize=4096)
-def _breadth(text: str, size: float) -> float:
-    """Width of some letters, each rounded to whole pixels as in a PNG; asked in `plain()`."""
-    from matplotlib.font_manager import FontProperties
-
-    font = FontProperties(family="DejaVu Sans", size=size)
-    breadth, _, _ = _renderer().get_text_width_height_descent(text, font, ismath=False)
-    return float(breadth) / DPI
-
-
-@lru_cache(maxsize=1)
-def _renderer() -> Any:
-    from matplotlib.backends.backend_agg import RendererAgg
-
-    return RendererAgg(1, 1, DPI)
-
-
-def depth(lines: Sequence[str], size: float) -> float:
-    """Height of some lines."""
-    return len(lines) * LINE * size / 72
+    return broken(re.findall(r"[^_.-]*[_.-]|[^_.-]+", shown), width, SMALL)
 
 
 def shape_of(picture: BoxPicture) -> float:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from results.box_drawing import LABEL, SIDE, SMALL, Sheet, depth, heading_depth, wrapped
+from results.box_drawing import LABEL, SMALL
 from results.figures import COLUMN, plain
+from results.sheet import SIDE, Sheet, depth, heading_depth, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,21 +14,18 @@ import numpy as np
 from results.box_drawing import (
     COLOURS,
     LABEL,
-    SIDE,
     SMALL,
     BoxPicture,
-    Sheet,
-    depth,
     draw_boxes,
-    heading_depth,
     legend,
     legend_depth,
     name_lines,
     shape_of,
+    show_picture,
     tallest,
-    wrapped,
 )
 from results.figures import COLUMN, outline, plain
+from results.sheet import SIDE, Sheet, depth, heading_depth, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +65,9 @@ def box_figure(
         for row, high, note in zip(rows, deep, noted, strict=True):
             for column, i in enumerate(row):
                 left = SIDE + column * cell
-                draw_boxes(sheet.image(pictures[i], left, top, cell - GAP), pictures[i], parts)
+                draw_boxes(
+                    show_picture(sheet, pictures[i], left, top, cell - GAP), pictures[i], parts
+                )
                 lower = top + shape_of(pictures[i]) * (cell - GAP) + 0.03
                 sheet.text(left + (cell - GAP) / 2, lower, below[i], SMALL, ha="center")
             top += high + note
@@ -132,13 +131,13 @@ def _votes(
     masks = picture.masks
     assert masks is not None
     sheet.text(middle, top, ["boxes" if picture.boxes is not None else "image"], LABEL, ha="center")
-    draw_boxes(sheet.image(picture, left, top + 0.14, wide), picture, parts)
+    draw_boxes(show_picture(sheet, picture, left, top + 0.14, wide), picture, parts)
     name = name_lines(picture.name, wide)
     sheet.text(middle, top + 0.14 + high + 0.03, name, SMALL, ha="center")
     for part, title in enumerate(parts):
         start = left + (1 + part) * cell
         sheet.text(start + wide / 2, top, [title], LABEL, ha="center")
-        axes = sheet.image(picture, start, top + 0.14, wide)
+        axes = show_picture(sheet, picture, start, top + 0.14, wide)
         _tint(axes, masks[part], COLOURS[part])
         draw_boxes(axes, picture, parts, only=part)
         count = int(masks[part].sum())
@@ -224,7 +223,7 @@ def _sample(
     for part, title in enumerate(parts):
         start = left + part * cell
         sheet.text(start + wide / 2, top, [title], SMALL, ha="center")
-        draw_boxes(sheet.image(picture, start, top + 0.12, wide), picture, parts, only=part)
+        draw_boxes(show_picture(sheet, picture, start, top + 0.12, wide), picture, parts, only=part)
         said = "not found" if not picture.found(part) else ""
         if picture.discarded[part]:
             said = "discarded"

@@ -5,27 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 import re
-import statistics
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from results.figures import COLUMN, DPI, plain
+from results.figures import COLUMN, plain
+from results.line_style import band, look, spread
+from results.sheet import LABEL, NOTE, Key, Sheet, depth, heading_depth, name_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Of Okabe and Ito, told apart by colour-blind readers; in grey, by markers."""
-MARKERS = "os^DvPX"
-DASHES = ("-", "--", ":")
 TICKS = 8
 """Of more values than this, not every one is written below the axis."""
-_SMALL, _LABEL, _TITLE = 6.0, 7.0, 7.5
-_PANEL = 1.3
-"""Inches from one row of panels to the next."""
+_TALL, _UNTITLED = 1.14, 0.04
+"""Inches: a panel's height, what is above panels without titles."""
 _LEFT, _RIGHT, _GAP = 0.42, 0.08, 0.3
 """Inches: left and right of the panels, between two abreast."""
 
@@ -62,58 +57,37 @@ def sweep_figure(
     mean; the axis is logarithmic where they are spaced as powers are (`is_logarithmic`). Names are
     points with bars. All panels have the same scales. `said` are lines below the title.
     """
-    from matplotlib.figure import Figure
-
-    heading = textwrap.wrap(title, 56)
-    notes = [line for text in said for line in textwrap.wrap(text, 70)]
     names = [curve.name for curve in panels[0].curves]
+    key_ = Key.of(names, COLUMN)
     across = min(2, len(panels))
-    down = -(-len(panels) // across)
-    abreast = max(1, min(len(names), 60 // (max(map(len, names)) + 6)))
-    listed = -(-len(names) // abreast)
-    titled = 0.16 if any(panel.title for panel in panels) else 0.04
-    above = 0.08 + 0.14 * len(heading) + 0.11 * len(notes) + 0.13 * listed + 0.05
+    above = heading_depth(title, said, COLUMN) + 0.04 + key_.depth + 0.05
     wide = (COLUMN - _LEFT - _RIGHT - _GAP * (across - 1)) / across
     ticks = _ticks(values, wide)
     under = 0.1 * max(text.count("\n") for text in ticks) + 0.16
-    height = above + down * _PANEL + under + 0.16
+    titles = [name_lines(panel.title, wide, LABEL) for panel in panels]
+    rows = [range(i, min(i + across, len(panels))) for i in range(0, len(panels), across)]
+    deep = [max(depth(titles[i], LABEL) for i in row) for row in rows]
+    titled = [one + 0.03 if one else _UNTITLED for one in deep]
+    panelled = sum(titled) + len(rows) * (_TALL + under)
     low, high = _limits(panels)
+    joined = _numbers(values) is not None
     with plain():
-        figure = Figure(figsize=(COLUMN, height), dpi=DPI)
-        top = 1 - 0.06 / height
-        figure.text(0.03, top, "\n".join(heading), fontsize=_TITLE, va="top")
-        top -= 0.14 * len(heading) / height
-        figure.text(0.03, top, "\n".join(notes), fontsize=_SMALL, va="top")
-        for i, panel in enumerate(panels):
-            row, column = divmod(i, across)
-            bottom = (row + 1) * _PANEL - (under if row + 1 < down else 0)
-            axes = figure.add_axes(
-                (
-                    (_LEFT + column * (wide + _GAP)) / COLUMN,
-                    1 - (above + bottom) / height,
-                    wide / COLUMN,
-                    (bottom - row * _PANEL - titled) / height,
-                )
-            )
-            _draw(axes, values, ticks, panel)
-            axes.set_ylim(low, high)
-            axes.set_title(panel.title, fontsize=_LABEL, pad=2)
-            if i + across >= len(panels):
-                axes.set_xlabel(key, fontsize=_LABEL, labelpad=2)
-        figure.legend(
-            handles=_handles(names, joined=_numbers(values) is not None),
-            loc="upper center",
-            bbox_to_anchor=(0.5, 1 - (above - 0.13 * listed - 0.02) / height),
-            ncols=abreast,
-            fontsize=_SMALL,
-            frameon=False,
-            borderaxespad=0,
-            borderpad=0,
-            labelspacing=0.3,
-        )
-        middle = 1 - (above + down * _PANEL / 2) / height
-        figure.text(0.012, middle, metric, fontsize=_LABEL, va="center", rotation=90)
-    return figure
+        sheet = Sheet.new(COLUMN, above + panelled + 0.16)
+        top = sheet.heading(title, said) + 0.04
+        sheet.lines_key(key_, [look(i, joined) for i in range(len(names))], top)
+        top = above
+        for row, room in zip(rows, titled, strict=True):
+            for column, i in enumerate(row):
+                left = _LEFT + column * (wide + _GAP)
+                sheet.text(left, top, titles[i], LABEL)
+                axes = sheet.plot(left, top + room, wide, _TALL)
+                _draw(axes, values, ticks, panels[i])
+                axes.set_ylim(low, high)
+                if i + across >= len(panels):
+                    axes.set_xlabel(key, fontsize=LABEL, labelpad=2)
+            top += room + _TALL + under
+        sheet.upright(metric, above + panelled / 2)
+    return sheet.figure
 
 
 def is_logarithmic(values: Sequence[Value]) -> bool:
@@ -133,13 +107,6 @@ def is_logarithmic(values: Sequence[Value]) -> bool:
     return even([math.log(number) for number in numbers]) > even(numbers)
 
 
-def spread(points: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation; not a number where there is no result, 0 for one."""
-    if not points:
-        return math.nan, math.nan
-    return statistics.fmean(points), statistics.stdev(points) if len(points) > 1 else 0.0
-
-
 def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
     """Of the axis of results: from below the lowest to above the highest of all panels."""
     found = [spread(points) for panel in panels for c in panel.curves for points in c.points]
@@ -147,24 +114,6 @@ def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
     low, high = (min(ends), max(ends)) if ends else (0.0, 100.0)
     room = max(0.08 * (high - low), 0.5)
     return low - room, high + room
-
-
-def _style(i: int) -> dict[str, Any]:
-    cycle = len(COLOURS)
-    dash = DASHES[i // cycle % len(DASHES)]
-    return {"color": COLOURS[i % cycle], "marker": MARKERS[i % cycle], "linestyle": dash}
-
-
-def _handles(names: Sequence[str], joined: bool) -> list[object]:
-    from matplotlib.lines import Line2D
-
-    styles = [
-        _style(i) if joined else {**_style(i), "linestyle": "none"} for i in range(len(names))
-    ]
-    return [
-        Line2D([], [], markersize=2.6, linewidth=0.9, label=name, **style)
-        for name, style in zip(names, styles, strict=True)
-    ]
 
 
 def _numbers(values: Sequence[Value]) -> list[float] | None:
@@ -178,7 +127,7 @@ def _ticks(values: Sequence[Value], wide: float) -> list[str]:
     numbers = _numbers(values)
     if numbers is None:
         return [
-            _broken(str(value), int(wide / len(values) * 72 / (0.58 * _SMALL))) for value in values
+            _broken(str(value), int(wide / len(values) * 72 / (0.58 * NOTE))) for value in values
         ]
     texts = [f"{number:g}" for number in numbers]
     if any("e" in text for text in texts):
@@ -207,12 +156,7 @@ def _draw(axes: Axes, values: Sequence[Value], ticks: Sequence[str], panel: Pane
         _points(axes, ticks, panel)
     else:
         _lines(axes, numbers, ticks, panel)
-    axes.tick_params(labelsize=_SMALL, length=2, width=0.4, pad=1.5)
     axes.locator_params(axis="y", nbins=5)
-    axes.grid(color="0.9", linewidth=0.4)
-    axes.set_axisbelow(True)
-    for spine in axes.spines.values():
-        spine.set_linewidth(0.4)
 
 
 def _lines(axes: Axes, numbers: Sequence[float], ticks: Sequence[str], panel: Panel) -> None:
@@ -222,12 +166,8 @@ def _lines(axes: Axes, numbers: Sequence[float], ticks: Sequence[str], panel: Pa
         axes.set_xscale("log")
     for i, curve in enumerate(panel.curves):
         found = [spread(curve.points[j]) for j in order]
-        style = _style(i)
-        means = [mean for mean, _ in found]
-        axes.plot(x, means, markersize=2.6, linewidth=0.9, **style)
-        if any(std > 0 for _, std in found):
-            low, high = [m - s for m, s in found], [m + s for m, s in found]
-            axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+        axes.plot(x, [mean for mean, _ in found], **look(i))
+        band(axes, x, found, i)
     written = order[:: -(-len(x) // TICKS)]
     axes.set_xticks([numbers[i] for i in written], [ticks[i] for i in written])
     axes.minorticks_off()
@@ -243,11 +183,10 @@ def _points(axes: Axes, ticks: Sequence[str], panel: Panel) -> None:
             [place + aside for place in range(len(ticks))],
             [mean for mean, _ in found],
             yerr=[std for _, std in found] if any(std > 0 for _, std in found) else None,
-            markersize=2.6,
             elinewidth=0.7,
             capsize=1.5,
             capthick=0.7,
-            **{**_style(i), "linestyle": "none"},
+            **look(i, joined=False),
         )
     axes.set_xlim(-0.5, len(ticks) - 0.5)
     axes.set_xticks(range(len(ticks)), ticks)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.files import require_place
 from protocols.errors import ReIDError, UnknownName
 from results.figures import FORMATS
 
 
-def require_formats(formats: Sequence[str]) -> tuple[str, ...]:
-    """What `--format` names, each once; the usual one for nothing. Raises UnknownName."""
+def require_formats(formats: Sequence[str], usual: tuple[str, ...] = ("png",)) -> tuple[str, ...]:
+    """What `--format` names, each once; the `usual` ones for nothing. Raises UnknownName."""
     for kind in formats:
         if kind not in FORMATS:
             raise UnknownName("--format", kind, FORMATS)
-    return tuple(dict.fromkeys(formats)) or ("png",)
+    return tuple(dict.fromkeys(formats)) or usual
 
 
 def require_file(file: Path, formats: Sequence[str], also: Sequence[tuple[bool, str]] = ()) -> None:
@@ -22,15 +23,13 @@ def require_file(file: Path, formats: Sequence[str], also: Sequence[tuple[bool, 
 
     `also`: what else is wrong with it, and in words.
     """
-    above = next((one for one in file.parents if one.exists()), None)
     expected = " or ".join(f".{kind}" for kind in FORMATS)
     problems = [
         (file.suffix[1:] not in FORMATS, f"expected a name that ends in {expected}."),
         *also,
         (bool(formats), f"its name says the format ({file.suffix[1:]}): leave --format out."),
-        (file.is_dir(), "it is a folder; expected the name of a file."),
-        (above is not None and not above.is_dir(), f"{above} is a file, not a folder."),
     ]
     for wrong, problem in problems:
         if wrong:
             raise ReIDError(f"-o {file}: {problem}")
+    require_place(file)

@@ -14,12 +14,12 @@ from results.box_drawing import (
     COLOURS,
     DISCARDED,
     BoxPicture,
-    _breadth,
     name_lines,
 )
 from results.box_heights import BINS, Heights, height_figure
 from results.figures import COLUMN, DPI, save
 from results.grounding_figures import Cases, box_figure, occlusion_figure, vote_figure
+from results.sheet import breadth
 
 PARTS = ("head", "upper", "legs")
 GRID = (4, 2)
@@ -268,7 +268,7 @@ def test_the_same_input_is_the_same_file_whatever_the_user_has_set(name, kind):
     with matplotlib.rc_context({"font.size": 30, "axes.titlesize": 40, "savefig.dpi": 20,
                                 "hatch.color": "red", "savefig.bbox": "tight",
                                 "text.hinting": "none"}):  # fmt: skip
-        _breadth.cache_clear()
+        breadth.cache_clear()
         assert save(FIGURES[name](), kind) == first
 
 

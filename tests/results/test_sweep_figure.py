@@ -5,6 +5,7 @@ import statistics
 
 import numpy as np
 import pytest
+from layout import require_readable
 
 from results.figures import COLUMN, FORMATS, save
 from results.sweep_figure import Curve, Panel, _broken, is_logarithmic, spread, sweep_figure
@@ -66,7 +67,7 @@ def test_one_seed_has_neither_band_nor_bar():
 
 def test_panels_have_the_same_scale_and_do_not_overlap():
     drawn = figure(panels=3)
-    assert [axes.get_title() for axes in drawn.axes] == ["k=0", "k=1", "k=2"]
+    assert [text.get_text() for text in drawn.texts][2:5] == ["k=0", "k=1", "k=2"]
     assert len({axes.get_ylim() for axes in drawn.axes}) == 1
     save(drawn)
     boxes = [axes.get_tightbbox() for axes in drawn.axes]
@@ -74,6 +75,15 @@ def test_panels_have_the_same_scale_and_do_not_overlap():
     width, height = drawn.get_size_inches() * drawn.dpi
     for box in boxes:
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+
+
+def test_titles_of_panels_break_where_many_settings_are_in_them():
+    curves = [Curve("MA->MS", RED)]
+    panels = [Panel(f"the_first_setting=a-long-value the_second=[1,{i}]", curves) for i in "123"]
+    drawn = sweep_figure("k", [1, 2, 4], panels, "title")
+    require_readable(drawn)
+    heights = [axes.get_window_extent().height for axes in drawn.axes]
+    assert heights == pytest.approx([heights[0]] * 3)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
