@@ -10,6 +10,9 @@ import typer
 from harness.options import (
     DataOption,
     ExperimentOption,
+    FigureFileOption,
+    FiguresOfRunsOption,
+    FormatOption,
     JsonOption,
     OutOption,
     TrackingOption,
@@ -18,18 +21,12 @@ from harness.options import (
     stderr,
 )
 
-FormatOption = Annotated[
-    list[str] | None, typer.Option("--format", help="png (default) or svg; repeat for both.")
-]
-
 show_app = typer.Typer(help="Look at what a model or an expert sees.", no_args_is_help=True)
 
 
 @show_app.command("masks")
 def show_masks(
-    run: Annotated[
-        list[str], typer.Option(help="Run id, or as much of it as is unique; repeat, or 'all'.")
-    ],
+    run: FiguresOfRunsOption,
     out: OutOption = Path("runs"),
     data: DataOption = None,
     target: Annotated[
@@ -38,14 +35,7 @@ def show_masks(
     images: Annotated[int, typer.Option(min=1, max=100, help="Queries to draw.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Which queries are drawn.")] = 0,
     format_: FormatOption = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            help="The figure's file, instead of one beside the run; such a figure is not put into "
-            "MLflow.",
-        ),
-    ] = None,
+    file: FigureFileOption = None,
     iou_only: Annotated[
         bool, typer.Option("--iou-only", help="Measure against true boxes, draw nothing.")
     ] = False,

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.data import ImageFiles, image_batches, in_order
 from harness.progress import EVALUATION_PASS, Progress
-from harness.ranking import Ranking, cosine_score, rank
+from harness.ranking import Ranking, Score, cosine_score, rank
 from harness.record import QUERY_COLUMNS
 from methods.interface import Batch, Method
 from protocols.types import Image, Probe
@@ -77,30 +77,63 @@ class Features(Protocol):
 def evaluate(extractor: Features, probes: Sequence[Probe], doing: str = "features") -> TargetResult:
     """Rank every probe split of a target. Images that several splits share are encoded once."""
     started = time.perf_counter()
-    paths = sorted({i.path for p in probes for s in (p.query, p.gallery) for i in s.images})
-    features = extractor(paths, doing)
-    row = {path: i for i, path in enumerate(paths)}
-    ranked = []
-    for probe in probes:
-        query = _rows(features, probe.query.images, row)
-        gallery = _rows(features, probe.gallery.images, row)
-        ranking = rank(
-            _score(extractor.method, query, gallery),
-            query_pids=_column(probe.query.images, "pid"),
-            query_camids=_column(probe.query.images, "camid"),
-            gallery_pids=_column(probe.gallery.images, "pid"),
-            gallery_camids=_column(probe.gallery.images, "camid"),
-            max_rank=MAX_RANK,
-        )
-        ranked.append((probe, ranking))
+    ranked = [
+        (probe, rank(score, **labels(probe), max_rank=MAX_RANK))
+        for probe, score in scores(extractor, probes, doing)
+    ]
     rankings = [ranking for _, ranking in ranked]
     return TargetResult(
         probes=tuple(ranked),
         metrics=mean_metrics([probe_metrics(r) for r in rankings]),
         cmc=np.mean([r.cmc for r in rankings], axis=0).tolist(),
-        images=len(paths),
+        images=len(_paths(probes)),
         seconds=time.perf_counter() - started,
     )
+
+
+def scores(
+    features: Features, probes: Sequence[Probe], doing: str = "features"
+) -> Iterator[tuple[Probe, Score]]:
+    """Every probe split of a target with the score of its queries and its gallery."""
+    paths = _paths(probes)
+    found = features(paths, doing)
+    row = {path: i for i, path in enumerate(paths)}
+    for probe in probes:
+        query = _rows(found, probe.query.images, row)
+        gallery = _rows(found, probe.gallery.images, row)
+        yield probe, score_of(features.method, query, gallery)
+
+
+def score_of(method: Method, query: dict[str, Tensor], gallery: dict[str, Tensor]) -> Score:
+    """How a method scores what it has encoded, as `rank` asks for it."""
+    if type(method).score is Method.score:
+        return cosine_score(query["features"], gallery["features"])
+
+    def block(start: int, stop: int) -> Tensor:
+        with torch.no_grad():
+            return method.score({k: v[start:stop] for k, v in query.items()}, gallery).float()
+
+    return block
+
+
+class ProbeLabels(TypedDict):
+    """The labels of both sides of a probe split, [Q] and [G], as `rank` takes them."""
+
+    query_pids: np.ndarray
+    query_camids: np.ndarray
+    gallery_pids: np.ndarray
+    gallery_camids: np.ndarray
+
+
+def labels(probe: Probe) -> ProbeLabels:
+    """The labels of a probe split."""
+    query, gallery = probe.query.images, probe.gallery.images
+    return {
+        "query_pids": _column(query, "pid"),
+        "query_camids": _column(query, "camid"),
+        "gallery_pids": _column(gallery, "pid"),
+        "gallery_camids": _column(gallery, "camid"),
+    }
 
 
 def probe_metrics(ranking: Ranking) -> dict[str, float]:
@@ -141,19 +174,6 @@ def query_table(result: TargetResult) -> dict[str, list[Any]]:
     return columns
 
 
-def _score(
-    method: Method, query: dict[str, Tensor], gallery: dict[str, Tensor]
-) -> Callable[[int, int], Tensor]:
-    if type(method).score is Method.score:
-        return cosine_score(query["features"], gallery["features"])
-
-    def block(start: int, stop: int) -> Tensor:
-        with torch.no_grad():
-            return method.score({k: v[start:stop] for k, v in query.items()}, gallery).float()
-
-    return block
-
-
 def _rows(
     features: dict[str, Tensor], images: Sequence[Image], row: dict[str, int]
 ) -> dict[str, Tensor]:
@@ -163,6 +183,10 @@ def _rows(
 
 def _column(images: Sequence[Image], name: str) -> np.ndarray:
     return np.array([getattr(i, name) for i in images], dtype=np.int64)
+
+
+def _paths(probes: Sequence[Probe]) -> list[str]:
+    return sorted({i.path for p in probes for s in (p.query, p.gallery) for i in s.images})
 
 
 def _mean(values: list[float]) -> float:

@@ -43,12 +43,13 @@ def training(
     return method, data
 
 
-def run_threads(spec: RunSpec, settings: Settings) -> int | None:
+def run_threads(spec: RunSpec, wanted: int | None = None) -> int | None:
     """Threads for a run's operators: of a small model, they only wait for each other.
 
-    And with one its numbers are those of every machine of a kind, whatever its cores.
+    And with one its numbers are those of every machine of a kind, whatever its cores. Of another,
+    those that are `wanted`.
     """
-    return 1 if spec.preset == "tiny" else settings.threads
+    return 1 if spec.preset == "tiny" else wanted
 
 
 def build(planned: PlannedRun, sources: Sequence[Split]) -> Method:

@@ -19,7 +19,7 @@ def main() -> None:
     ticket = Ticket.model_validate_json(sys.stdin.read())
     planned, catalog = ticket.open()
     settings = ticket.settings
-    with threads(run_threads(planned.spec, settings)), join():
+    with threads(run_threads(planned.spec, settings.threads)), join():
         accelerator = make_accelerator(planned.spec.precision, settings.device)
         method, data = training(planned, catalog, settings, accelerator.device)
         folder = RunFolder(settings.out, planned.spec.id).checkpoints

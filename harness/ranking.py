@@ -21,7 +21,7 @@ from harness.scores import Score, block_rows, cosine_score
 from protocols.errors import ReIDError
 from protocols.types import DISTRACTOR_PID, JUNK_PID
 
-__all__ = ["Ranking", "Score", "block_rows", "cosine_score", "rank"]
+__all__ = ["Ranking", "Score", "block_rows", "cosine_score", "rank", "ranked_gallery"]
 
 Labels = Sequence[int] | NDArray[np.integer] | Tensor
 
@@ -134,7 +134,7 @@ def rank(
 
     ap, inp = np.full(Q, np.nan), np.full(Q, np.nan)
     first_hit = np.zeros(Q, dtype=np.int64)
-    for q, row in _rows(score, (Q, G), block):
+    for q, row in _rows(score, range(Q), G, block):
         if not valid[q]:
             continue
         hits, same_camera = people.matches(q_pids[q], q_camids[q])
@@ -144,6 +144,33 @@ def rank(
         inp[q] = len(ranks) / ranks[-1]
         first_hit[q] = ranks[0]
     return Ranking(ap, first_hit, inp, matches, valid, max_rank)
+
+
+def ranked_gallery(
+    score: Score,
+    query: int,
+    *,
+    query_pids: Labels,
+    query_camids: Labels,
+    gallery_pids: Labels,
+    gallery_camids: Labels,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The gallery of one query as `rank` orders it: indices [K], and which of them match, [K].
+
+    K is what is left of the gallery without what `rank` removes for this query; a query that is
+    skipped there matches nothing. Raises what `rank` raises for labels and scores.
+    """
+    q_pids, q_camids = _labels("query", query_pids, query_camids)
+    g_pids, g_camids = _labels("gallery", gallery_pids, gallery_camids)
+    people = _People(g_pids, g_camids)
+    hits, same_camera = people.matches(q_pids[query], q_camids[query])
+    kept, match = np.ones(len(g_pids), dtype=bool), np.zeros(len(g_pids), dtype=bool)
+    kept[people.of(JUNK_PID)] = kept[same_camera] = False
+    match[hits] = True
+    ((_, row),) = _rows(score, range(query, query + 1), len(g_pids), 1)
+    order = np.argsort(-row, kind="stable")
+    order = order[kept[order]]
+    return order, match[order]
 
 
 class _People:
@@ -183,17 +210,17 @@ def _ranks(row: NDArray[np.floating], hits: NDArray[np.int64]) -> NDArray[np.int
 
 
 def _rows(
-    score: Score, shape: tuple[int, int], block: int
+    score: Score, queries: range, gallery_size: int, block: int
 ) -> Iterator[tuple[int, NDArray[np.floating]]]:
-    """Every query with a copy of its row of scores, [G], checked; `shape` is (Q, G)."""
-    Q, G = shape
-    for start in range(0, Q, block):
-        stop = min(start + block, Q)
+    """Each of `queries` with a copy of its row of scores, [gallery_size], checked."""
+    for start in range(queries.start, queries.stop, block):
+        stop = min(start + block, queries.stop)
         scores = score(start, stop)
-        if tuple(scores.shape) != (stop - start, G):
+        if tuple(scores.shape) != (stop - start, gallery_size):
             raise ReIDError(
                 f"The score of queries {start} to {stop - 1} has shape {list(scores.shape)}; "
-                f"expected one row a query and one column a gallery item, {[stop - start, G]}."
+                f"expected one row a query and one column a gallery item, "
+                f"{[stop - start, gallery_size]}."
             )
         if scores.dtype not in (torch.float32, torch.float64):
             raise ReIDError(f"Scores must be float32 or float64, not {scores.dtype}.")

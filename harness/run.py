@@ -117,7 +117,7 @@ class _Job:
         if self.settings.force:
             self.folder.set_aside(self.settings.session)
         try:
-            with threads(run_threads(self.spec, self.settings)):
+            with threads(run_threads(self.spec, self.settings.threads)):
                 self.compute()
         except LeaseLost:
             raise
