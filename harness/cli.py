@@ -12,9 +12,14 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from harness import cli_show_figures, cli_show_rankings
+from harness.cli_collect import export, merge
+from harness.cli_compare import compare
 from harness.cli_ground import ground
+from harness.cli_report import report
 from harness.cli_reproduce import reproduce
 from harness.cli_show import show_app
+from harness.cli_table import table
 from harness.options import (
     AddressOption,
     CpusOption,
@@ -47,6 +52,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     suggest_commands=True,
 )
+cli_show_figures.register(show_app)
+cli_show_rankings.register(show_app)
 app.add_typer(show_app, name="show")
 STOPPED = (130, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 
@@ -259,6 +266,7 @@ def cost(
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+    out: OutOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
     """Measure a method here: parameters, time of a batch, memory, images a second."""
@@ -275,12 +283,15 @@ def cost(
         device=device,
         precision=precision,
         threads=threads,
+        out=out,
     )
     cost_command(request, as_json, console, stderr)
 
 
 app.command()(ground)
 app.command()(reproduce)
+for results_command in (table, compare, merge, export, report):
+    app.command()(results_command)
 
 
 @app.command()
