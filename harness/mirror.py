@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from harness import system
-from harness.texts import milliseconds, name_of, params, whole
+from harness.texts import name_of
 from protocols.errors import ReIDError
 
-if TYPE_CHECKING:
-    # harness.record brings torch; whoever finds nothing new must not pay for it
-    from harness.record import RunFolder, RunRecord, TargetRecord
-
-MIRROR_VERSION = 2
+MIRROR_VERSION = 3
 """Goes up when this file shows records differently; the next sync then shows all of them anew."""
 
 PARENT = "mlflow.parentRunId"
@@ -42,8 +36,13 @@ MIRRORED = "harness.mirrored"
 FIGURES = "figures"
 """Where figures lie, in the folder of a run and among the artifacts of its mirror."""
 PICTURES = (".png", ".svg")
-SYSTEM_POINTS = 500
-"""So many values at most of each metric of the system, however long a training took."""
+Presets = Callable[[str], Mapping[str, Mapping[str, Any]]]
+"""Method -> its configs by preset; none of a method that is not known."""
+
+
+def no_presets(method: str) -> Mapping[str, Mapping[str, Any]]:
+    """For whoever knows no methods."""
+    return {}
 
 
 class Metric(NamedTuple):
@@ -172,13 +171,15 @@ def look(out: Path, run_id: str) -> Found | None:
     return Found(run_id, {key: digest.hexdigest()[:16] for key, digest in shown.items()})
 
 
-def read(out: Path, found: Found, setting: str = "") -> Training:
+def read(out: Path, found: Found, setting: str = "", presets: Presets = no_presets) -> Training:
     """The records as mirrors. A damaged target is named in `problems` and left out.
 
-    `setting` is what a sweep has set for the training, in words.
+    `setting` is what a sweep has set for the training, in words; without, what its config has other
+    than its preset.
 
     Raises ReIDError if the training's record is damaged.
     """
+    from harness import mirror_run
     from harness.record import RunFolder
 
     folder = RunFolder(out, found.run_id)
@@ -190,6 +191,7 @@ def read(out: Path, found: Found, setting: str = "") -> Training:
             f"{folder.run} is the record of {run.run_id} in a folder of another name, so a copy; "
             "it is left out. Rename the folder or move it elsewhere."
         )
+    setting = setting or mirror_run.setting_of(run, presets)
     children, figures, problems = [], [], []
     for key, digest in found.digests.items():
         if key == found.run_id:
@@ -203,138 +205,17 @@ def read(out: Path, found: Found, setting: str = "") -> Training:
         except ReIDError as error:
             problems.append(str(error))
             continue
-        if target is not None:
-            files = (folder.target(name), folder.queries(name))
-            children.append(_target(key, digest, run, target, files))
-    parent = _training(found.run_id, found.digests[found.run_id], run, folder, setting)
+        if target is None:
+            problems.append(f"{folder.queries(name)} is not as it was written; it is left out.")
+        else:
+            children.append(mirror_run.target(key, digest, run, target, folder, setting))
+    parent = mirror_run.training(found.digests[found.run_id], run, folder, setting)
     if found.plan:
         parent.tags[PLAN] = found.plan
     common = {RUN_ID: found.run_id, TRAINING: parent.digest}
     for mirror in (parent, *children):
         mirror.tags.update(common, **{KEY: mirror.key})
     return Training(parent, tuple(children), tuple(problems), tuple(figures), found.plan)
-
-
-def _training(
-    key: str, digest: str, run: RunRecord, folder: RunFolder, setting: str = ""
-) -> Mirror:
-    spec, end = run.spec, milliseconds(run.finished_at)
-    metrics = [m for entry in run.history for m in _epoch(entry, end)]
-    totals = {"train_seconds": run.seconds, "parameters": run.parameters.get("all", 0),
-              "parameters_trainable": run.parameters.get("trainable", 0)}  # fmt: skip
-    metrics += [Metric(name, float(value), end) for name, value in totals.items()]
-    metrics += _validation(run, end)
-    metrics += _system(folder.system, end)
-    first = next(iter(run.history), {})
-    started = 1000 * (first.get("finished_at", end / 1000) - first.get("seconds", run.seconds))
-    tags = _tags(run) | {
-        "kind": "training",
-        "data": run.data,
-        "sources": ", ".join(spec.sources),
-        "source_images": spec.source_images,
-        "fingerprints": ", ".join(f"{source} {mark}" for source, mark in spec.sources.items()),
-        "interruptions": str(run.interruptions),
-        "setting": setting,
-        "holdout": "" if spec.holdout is None else f"{spec.holdout:g}",
-    }
-    notes = [f"{source}: {note}" for source, said in run.source_notes.items() for note in said]
-    return Mirror(
-        key=key,
-        digest=digest,
-        name=" ".join([spec.method, spec.fold_name, "seed", str(spec.seed), setting]).rstrip(),
-        start=min(int(started), end),
-        end=end,
-        tags=whole(tags | _said(run.environment, notes)),
-        params=params(spec.config),
-        metrics=tuple(metrics),
-        files=(folder.spec, folder.run),
-    )
-
-
-def _target(
-    key: str, digest: str, run: RunRecord, target: TargetRecord, files: tuple[Path, ...]
-) -> Mirror:
-    from protocols.registry import row_name
-
-    spec, end = run.spec, milliseconds(target.finished_at)
-    protocol = row_name(tuple(spec.sources), spec.source_images, target.target)
-    values = {**target.metrics, "seconds": target.seconds, "images": target.images}
-    tags = _tags(run) | {
-        "kind": "target",
-        "data": target.data,
-        "protocol": protocol,
-        "target": target.target,
-        "target_version": target.target_version,
-        "fingerprint": target.fingerprint,
-    }
-    return Mirror(
-        key=key,
-        digest=digest,
-        name=protocol,
-        start=end - int(1000 * target.seconds),
-        end=end,
-        tags=whole(tags | _said(target.environment, target.notes)),
-        params={},
-        metrics=tuple(Metric(name_of(k), float(v), end) for k, v in values.items()),
-        files=files,
-    )
-
-
-def _epoch(entry: Mapping[str, Any], end: int) -> list[Metric]:
-    """The losses of one epoch; steps count the epochs of the stage."""
-    at = int(1000 * entry["finished_at"]) if "finished_at" in entry else end
-    values = {**entry["losses"], "lr_factor": entry.get("lr_factor", 1.0)}
-    return [
-        Metric(name_of(f"{entry['stage']}/{name}"), float(value), at, entry["epoch"])
-        for name, value in values.items()
-    ]
-
-
-def _validation(run: RunRecord, end: int) -> list[Metric]:
-    """How well held-out source identities are found: after epochs, each a step, and in the end."""
-    found = [
-        (entry["validation"], int(1000 * entry.get("finished_at", end / 1000)), entry["epoch"])
-        for entry in run.history
-        if "validation" in entry
-    ]
-    if run.validation is not None:
-        last = run.history[-1]["epoch"] if run.history else 0
-        found.append((run.validation, end, last))
-    return [
-        Metric(f"held-out/{name}", float(values[name]), at, epoch)
-        for values, at, epoch in found
-        for name in ("mAP", "rank1")
-    ]
-
-
-def _system(path: Path, end: int) -> list[Metric]:
-    """What the machine did until the training's `end` in ms; steps count the points."""
-    # a record tells its end in whole seconds
-    samples = system.read(path, until=end / 1000 + 1)
-    return [
-        Metric(name_of(name), value, int(1000 * at), step)
-        for step, (at, found) in enumerate(system.thinned(samples, SYSTEM_POINTS))
-        for name, value in found.items()
-    ]
-
-
-def _tags(run: RunRecord) -> dict[str, str]:
-    """What a training and its targets are both found by."""
-    spec = run.spec
-    tags = {name: str(getattr(spec, name)) for name in ("method", "method_version", "preset",
-                                                        "seed", "precision")}  # fmt: skip
-    return {**tags, "fold": spec.fold_name, "fidelity": str(spec.config.get("fidelity") or "")}
-
-
-def _said(environment: Mapping[str, Any], notes: Iterable[str]) -> dict[str, str]:
-    """Git commit and description, also under the names that MLflow's pages show."""
-    commit = environment.get("git_commit") or ""
-    clean = re.fullmatch("[0-9a-f]{40}", commit)  # one that can be checked out
-    return {
-        "git_commit": commit,
-        "mlflow.source.git.commit": commit if clean else "",
-        "mlflow.note.content": "\n\n".join(notes),
-    }
 
 
 def _names(folder: Path) -> dict[str, None]:

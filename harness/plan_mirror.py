@@ -16,12 +16,11 @@ from harness.files import file_digest, write_json
 from harness.in_place import bring
 from harness.mirror import KEY, PARENT, PLAN, Metric, Mirror
 from harness.plans import PlanRecord
-from harness.texts import milliseconds, params, whole
+from harness.texts import milliseconds, params, title, whole
 
 if TYPE_CHECKING:
     from harness.mlflow_store import Store
 
-LONGEST_NAME = 120
 TABLES = "tables"
 """The folder below `out` of tables and of pictures beside them."""
 
@@ -66,7 +65,9 @@ def _attached(out: Path, record: PlanRecord) -> Path:
 def _made(out: Path, record: PlanRecord) -> tuple[Path, ...]:
     try:
         names = json.loads(_attached(out, record).read_text(encoding="utf-8"))
-        return tuple(path for name in names if (path := out / name).is_file())
+        paths = [out / name for name in names]
+        # the list may have come from elsewhere
+        return tuple(p for p in paths if p.is_file() and p.resolve().is_relative_to(out.resolve()))
     except (OSError, ValueError, TypeError):
         return ()
 
@@ -114,11 +115,10 @@ def mirror(found: FoundPlan) -> Mirror:
         "seeds": ", ".join(map(str, record.seeds)),
     }
     tags = {KEY: found.key, "kind": record.kind, "mlflow.note.content": asked["command"]}
-    name = record.name
     return Mirror(
         key=found.key,
         digest=found.digest,
-        name=name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}...",
+        name=title(record.name),
         start=start,
         end=end,
         tags=whole(tags),

@@ -75,6 +75,7 @@ def sync(
     *,
     groundings: Iterable[str] | None = None,
     check: bool = False,
+    presets: mirror.Presets = mirror.no_presets,
 ) -> SyncResult:
     """Show every finished training below `out` (or those of `run_ids`) in MLflow, each once.
 
@@ -83,6 +84,7 @@ def sync(
     there are no `run_ids`, else none.
     What was mirrored before is remembered in `<out>/.mlflow`; if nothing is new, MLflow is not
     even imported. `check` asks the server all the same, in case somebody deleted runs there.
+    With `presets`, a name says what a config has other than its preset.
     Damaged records are named in the result and left out. Raises TrackingUnavailable.
     """
     result = SyncResult()
@@ -97,7 +99,7 @@ def sync(
         if chosen is None:
             result.problems += problems
         groups = list(plan_mirror.scan(out, plans, chosen, known))
-        due = list(_due(out, chosen, plans, known, result))
+        due = list(_due(out, chosen, plans, known, result, presets))
         if chosen is not None and groundings is None:
             groundings = ()
         grounded = ground_mirror.due(out, groundings, known)
@@ -124,6 +126,7 @@ def _due(
     plans: Iterable[PlanRecord],
     known: Mapping[str, str],
     result: SyncResult,
+    presets: mirror.Presets,
 ) -> Iterator[mirror.Training]:
     """The trainings of which something is not mirrored yet; the others are counted."""
     settings = {plan.id: plan.settings for plan in plans}
@@ -133,7 +136,7 @@ def _due(
             continue
         try:
             setting = settings[found.plan].get(found.run_id, "") if found.plan else ""
-            training = mirror.read(out, found, setting)
+            training = mirror.read(out, found, setting, presets)
         except ReIDError as error:
             result.problems.append(str(error))
             continue

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from harness.commands.launching import Launching, RunRequest, names_of
+from harness.commands.sweep_files import Made
 from harness.commands.tables import show_table
 from harness.config import parse_overrides
 from harness.plan import PlannedRun, choose
 from results import tables
+from results.rendering import to_markdown
 
 __all__ = ["RunRequest", "run_command"]
 
@@ -26,14 +28,15 @@ def run_command(request: RunRequest, console: Console) -> int:
     planned = call.plan(chosen)
     if request.dry_run:
         return call.forecast(planned)
-    call.remember(planned, "plan", [choice.name for choice in chosen])
+    made = Made(call, planned, "plan", [choice.name for choice in chosen])
     call.compute(planned)
-    # also what an earlier command left unsaid
-    call.mirror.sync([one.spec.id for one in planned])
-    return call.close(_show(call, planned))
+    problems = _show(call, made, planned)
+    # MLflow learns of the table, and of what an earlier command left unsaid
+    made.close()
+    return call.close(problems)
 
 
-def _show(call: Launching, planned: Sequence[PlannedRun]) -> list[str]:
+def _show(call: Launching, made: Made, planned: Sequence[PlannedRun]) -> list[str]:
     """Print the table of what was asked for and keep it as Markdown; returns what can't be read."""
     mine, problems = call.rows(planned)
     if not mine:
@@ -44,7 +47,7 @@ def _show(call: Launching, planned: Sequence[PlannedRun]) -> list[str]:
     show_table(call.console, table)
     # one name for the same runs and rows, however they were typed; another for any others
     content = [one.spec.id for one in planned] + [protocol.name for protocol in call.selected]
-    call.say_kept(call.keep(names[:80], content, {"md": tables.to_markdown(table)}))
+    made.keep(names[:80], content, {"md": to_markdown(table)})
     return problems
 
 

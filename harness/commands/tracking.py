@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from harness.commands.presets import Configs, built_in_presets
 from harness.tracking import (
     EXPERIMENT,
     OFF,
@@ -16,6 +18,7 @@ from harness.tracking import (
     require_uri,
     sync,
 )
+from methods.cards import CARDS
 from protocols.errors import ReIDError
 
 
@@ -27,13 +30,19 @@ def sync_command(
         raise ReIDError(f"--out {out}: there is no such folder, so there are no records to mirror.")
     uri = default_uri(out) if tracking is None else tracking
     require_uri(uri)
-    result = sync(out, uri, experiment=experiment, check=True)
+    result = sync(out, uri, experiment=experiment, check=True, presets=_presets)
     console.print(
         f"{len(result.mirrored)} mirrored, {result.unchanged} up to date.", highlight=False
     )
     for problem in result.problems:
         console.print(f"- {escape(problem)}", highlight=False)
     return 1 if result.problems else 0
+
+
+@cache
+def _presets(method: str) -> Configs:
+    """Of a built-in method: a record may name any module, which nobody imports for it."""
+    return built_in_presets(method) if method in CARDS else {}
 
 
 class Mirroring:
@@ -55,7 +64,14 @@ class Mirroring:
         if self.away:
             return
         try:
-            result = sync(self.out, self.uri, run_ids, self.experiment, groundings=groundings)
+            result = sync(
+                self.out,
+                self.uri,
+                run_ids,
+                self.experiment,
+                groundings=groundings,
+                presets=_presets,
+            )
             problems = result.problems
         except TrackingUnavailable as error:
             self.away, problems = True, [str(error)]

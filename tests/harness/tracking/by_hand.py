@@ -113,11 +113,12 @@ def client(uri: str) -> Any:
 
 
 def mirrored(out: Path) -> list[Any]:
-    """Every MLflow run that is not deleted, by name."""
+    """Every MLflow run that is not deleted: targets by name, then all others by name."""
     store = client(default_uri(out))
     experiment = store.get_experiment_by_name("dg-reid")
     assert experiment is not None
-    return sorted(store.search_runs([experiment.experiment_id]), key=lambda run: run.info.run_name)
+    runs = store.search_runs([experiment.experiment_id])
+    return sorted(runs, key=lambda run: (run.data.tags["kind"] != "target", run.info.run_name))
 
 
 def assert_whole(out: Path, *keys: str) -> None:

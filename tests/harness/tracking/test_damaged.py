@@ -15,7 +15,7 @@ from by_hand import (
     mirrored,
 )
 
-from harness import mirror
+from harness import mirror_run
 from harness.record import RunFolder
 from harness.tracking import default_uri, sync
 
@@ -74,8 +74,8 @@ def test_one_refused_record_does_not_hold_up_the_others(
     out: Path, training: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = make_training(out, make_spec(seed=1))
-    real = mirror.name_of
-    monkeypatch.setattr(mirror, "name_of", lambda text: "a=b" if text == "mAP" else real(text))
+    real = mirror_run.name_of
+    monkeypatch.setattr(mirror_run, "name_of", lambda text: "a=b" if text == "mAP" else real(text))
     (problem,) = sync(out, default_uri(out)).problems
     assert training.run_id in problem
     shown = mirrored(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from by_hand import (
@@ -26,7 +27,7 @@ def test_a_training_of_a_search_shows_what_it_is_chosen_by(out: Path) -> None:
     done = folder.read_run()
     assert done is not None
     history = [dict(entry) for entry in done.history]
-    history[0]["validation"] = {"mAP": 0.25, "rank1": 0.5}
+    history[0]["validation"] = {"mAP": 0.25, "rank1": math.nan}
     last = {"mAP": 0.5, "rank1": 0.75, "sources": {}}
     record.write(folder.run, done.model_copy(update={"history": history, "validation": last}))
     sync(out, default_uri(out))
@@ -36,6 +37,8 @@ def test_a_training_of_a_search_shows_what_it_is_chosen_by(out: Path) -> None:
     assert run.data.metrics["held-out/rank1"] == 0.75
     found = client(default_uri(out)).get_metric_history(run.info.run_id, "held-out/mAP")
     assert [(m.step, m.value) for m in found] == [(1, 0.25), (2, 0.5)]
+    found = client(default_uri(out)).get_metric_history(run.info.run_id, "held-out/rank1")
+    assert [(m.step, m.value) for m in found] == [(2, 0.75)]
 
 
 def test_a_training_shows_config_losses_and_origin(out: Path, training: RunFolder) -> None:
@@ -43,10 +46,14 @@ def test_a_training_shows_config_losses_and_origin(out: Path, training: RunFolde
     run = mirrored(out)[-1]
     assert run.info.run_name == "vision-only MA+D seed 0"
     assert run.data.params == {
-        "epochs": "2",
-        "milestones": "[1, 2]",
-        "erase": "0.5",
-        "fidelity": "printed",
+        "method": "vision-only",
+        "preset": "tiny",
+        "seed": "0",
+        "fold": "MA+D",
+        "set.epochs": "2",
+        "set.milestones": "[1, 2]",
+        "set.erase": "0.5",
+        "set.fidelity": "printed",
     }
     tags = {k: v for k, v in run.data.tags.items() if not k.startswith(("harness.", "mlflow."))}
     assert tags == {
@@ -83,12 +90,14 @@ def test_a_training_shows_config_losses_and_origin(out: Path, training: RunFolde
 def test_a_target_shows_its_metrics_below_its_training(out: Path, training: RunFolder) -> None:
     sync(out, default_uri(out))
     target, _, parent = mirrored(out)
-    assert target.info.run_name == "MA+D->C3"
+    assert target.info.run_name == "vision-only MA+D->C3 seed 0"
+    assert target.data.params == parent.data.params
     assert target.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert target.data.metrics == {**METRICS, "seconds": 3.0, "images": 80}
     expected = {"protocol": "MA+D->C3", "target": "C3", "target_version": "stand-in",
                 "fingerprint": "print-C3", "preset": "tiny", "data": "stand-in", "seed": "0",
-                "git_commit": COMMIT, "kind": "target"}  # fmt: skip
+                "git_commit": COMMIT, "kind": "target", "sources": "MA, D",
+                "fidelity": "printed"}  # fmt: skip
     assert expected.items() <= target.data.tags.items()
     assert (target.info.start_time, target.info.end_time) == (FINISHED_MS - 3000, FINISHED_MS)
 
@@ -109,11 +118,21 @@ def test_records_can_be_downloaded_and_lie_below_out(
         assert run.info.artifact_uri.startswith((out / "mlflow-artifacts").as_uri())
 
 
+def test_what_differs_from_the_preset_is_in_the_names(out: Path, training: RunFolder) -> None:
+    usual = {"tiny": {**make_spec().config, "epochs": 3, "milestones": [3]}}
+    result = sync(out, default_uri(out), presets={"vision-only": usual}.__getitem__)
+    assert not result.problems
+    target, *_, parent = mirrored(out)
+    assert parent.info.run_name == "vision-only MA+D seed 0 epochs=2 milestones=[1,2]"
+    assert target.info.run_name == "vision-only MA+D->C3 seed 0 epochs=2 milestones=[1,2]"
+    assert target.data.tags["setting"] == "epochs=2 milestones=[1,2]"
+
+
 def test_names_of_group_rows_are_those_of_the_tables(out: Path) -> None:
     folder = make_training(out, make_spec(sources=("MA",)))
     make_target(folder, "MA")
     sync(out, default_uri(out))
-    assert mirrored(out)[0].info.run_name == "source-domain->MA"
+    assert mirrored(out)[0].info.run_name == "vision-only source-domain->MA seed 0"
 
 
 def test_long_values_are_cut_where_one_sees_it() -> None:
@@ -131,8 +150,8 @@ def test_many_values_and_strange_names_arrive(out: Path) -> None:
     folder = make_training(out, make_spec(**config), epochs=700)
     sync(out, default_uri(out))
     (run,) = mirrored(out)
-    assert len(run.data.params) == 155
-    assert run.data.params["loss_k_1"] == "1"
+    assert len(run.data.params) == 159
+    assert run.data.params["set.loss_k_1"] == "1"
     history = client(default_uri(out)).get_metric_history(run.info.run_id, "identity/contrastive")
     assert [m.step for m in history] == list(range(1, 701))
     assert folder.run.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from by_hand import FINISHED_MS, client, make_spec, make_target, make_training, mirrored
 
-from harness import mirror
+from harness import mirror_run
 from harness.record import RunFolder
 from harness.tracking import default_uri, sync
 
@@ -62,5 +62,5 @@ def test_a_long_training_is_thinned(out: Path) -> None:
     add(folder, [END - 50_000 + 10 * i for i in range(5000)])
     sync(out, default_uri(out))
     found = history(out, CPU)
-    assert len(found) == mirror.SYSTEM_POINTS
+    assert len(found) == mirror_run.SYSTEM_POINTS
     assert found[0] == (0, sum(range(10)) / 10, FINISHED_MS - 50_000_000 + 90_000)
