@@ -19,12 +19,13 @@ def undisturbed(standin_cache, tmp_path_factory):
 
     Once for all processes that share the tests.
     """
-    from matrix import MATRIX, Started
+    from matrix import MATRIX, PAUSE, Started
 
     out = standin_cache / "undisturbed"
     with hold(out / ".lease"):
         if not (out / "tables").exists():
-            with Started(*MATRIX, "--out", out, "--tracking", "off", "--workers", 0) as run:
+            arguments = (*MATRIX, "--out", out, "--tracking", "off", "--workers", 0)
+            with Started(*arguments, **{PAUSE: "0"}) as run:
                 status, printed = run.end()
             assert status == 0, printed
     return out

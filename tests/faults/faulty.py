@@ -6,12 +6,12 @@ import os
 import signal
 
 import torch
+from plain import Plain, PlainStage
 
 from methods.interface import Batch, TrainBatch
-from methods.vision_only import IdentityStage, VisionOnly
 
 
-class Bad(VisionOnly):
+class Bad(Plain):
     """On C3 it can't train; elsewhere it kills its process at each test, as a crash would."""
 
     def stages(self) -> list:
@@ -24,7 +24,7 @@ class Bad(VisionOnly):
         return {}
 
 
-class HungryStage(IdentityStage):
+class HungryStage(PlainStage):
     """Runs out of memory on more than `most` images."""
 
     most = 4
@@ -41,14 +41,14 @@ class StarvingStage(HungryStage):
     most = 0
 
 
-class Hungry(VisionOnly):
+class Hungry(Plain):
     """Has memory for few images at a time."""
 
     def stages(self) -> list:
         return [HungryStage(self)]
 
 
-class Starving(VisionOnly):
+class Starving(Plain):
     """Has memory for none."""
 
     def stages(self) -> list:

@@ -9,32 +9,42 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
+from forked import Forked
+from plain import PAUSE
 
 from harness.watchdog import alive
 
-MATRIX = ("run", "--method", "vision-only", "--protocol", "C3->MA,C3->D,MA->D",
-          "--set", "epochs=4", "--set", "image_size=[48,24]")  # fmt: skip
+METHOD = "plain:Plain"
+MATRIX = ("run", "--method", METHOD, "--protocol", "C3->MA,C3->D,MA->D")
 RUNS, ROWS = 2, 3
 PATIENCE = 120.0
 
 
-class Started:
-    """A `harness` command in a session of its own; kills what is left of it when closed."""
+def popen(*arguments: object, env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """A command as a user starts it, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=env,
+    )
 
-    def __init__(self, *arguments: object, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.cli", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            # also where the tests run in the background of a shell, which ignores it
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            env={k: v for k, v in os.environ.items() if k != "HARNESS_WORKERS"} | environment,
-        )
+
+class Started:
+    """A `harness` command in a session of its own; kills what is left of it when closed.
+
+    It is forked from one that has everything imported, if nothing else is said.
+    """
+
+    def __init__(self, *arguments: object, how: Callable = Forked, **environment: str) -> None:
+        inherited = {k: v for k, v in os.environ.items() if k != "HARNESS_WORKERS"}
+        self.process = how(*arguments, env=inherited | {PAUSE: "0.1"} | environment)
         self.seen: set[psutil.Process] = set()
 
     def __enter__(self) -> Started:
@@ -43,7 +53,8 @@ class Started:
     def __exit__(self, *_: object) -> None:
         for process in [*self.family(), psutil.Process()]:
             if process.pid != os.getpid():
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
@@ -56,12 +67,16 @@ class Started:
 
     def until(self, out: Path, pattern: str) -> Path:
         """Wait until a file of that pattern is there."""
-        deadline = time.monotonic() + PATIENCE
+        deadline, look = time.monotonic() + PATIENCE, 0.0
         while not (found := sorted(out.glob(pattern))):
             assert self.process.poll() is None, self.process.communicate()[0]
-            assert time.monotonic() < deadline, f"no {pattern}"
-            self.family()
+            now = time.monotonic()
+            assert now < deadline, f"no {pattern}"
+            if now > look:  # it reads of every process of the machine, which takes a while
+                self.family()
+                look = now + 0.5
             time.sleep(0.01)
+        self.family()
         return found[0]
 
     def end(self) -> tuple[int, str]:
@@ -93,6 +108,12 @@ def results(out: Path) -> dict[str, object]:
         record = json.loads(path.read_text())
         found[f"{path.parents[1].name}/{path.stem}"] = record["metrics"], record["cmc"]
     return found
+
+
+def epochs_kept(out: Path) -> int:
+    """The newest epoch that any run goes on after; 0 where there is none."""
+    kept = [int(path.name.removeprefix("epoch-")) for path in out.glob("*/checkpoint/epoch-*")]
+    return max(kept, default=0)
 
 
 def epochs_begun(run: Path) -> list[str]:

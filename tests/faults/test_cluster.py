@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -75,6 +76,7 @@ def test_one_of_two_nodes_is_killed(undisturbed, tmp_path, port):
             members: set[int] = set()
             while not members:
                 run.until(tmp_path, "*/checkpoint/epoch-00001")
+                time.sleep(0.02)
                 there = {process.pid for process in node.family()}
                 for path in tmp_path.glob("*/live.json"):
                     if any(path.parent.glob("checkpoint/epoch-*")):

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from matrix import MATRIX, ROWS, RUNS, Started, results
+from matrix import MATRIX, METHOD, ROWS, RUNS, Started, popen, results
 
 JUMPING = """
 import itertools, time
@@ -22,7 +22,7 @@ def test_the_clock_jumps_ray_dies_and_the_tracking_server_is_away(harness, undis
     (shims / "sitecustomize.py").write_text(JUMPING)
     path = os.pathsep.join([str(shims), os.environ["PYTHONPATH"]])
     arguments = ("--out", out, "--workers", 1, "--tracking", "http://127.0.0.1:9")
-    with Started(*MATRIX, *arguments, PYTHONPATH=path) as run:
+    with Started(*MATRIX, *arguments, how=popen, PYTHONPATH=path) as run:
         run.until(out, "*/checkpoint/epoch-00001")
         (raylet,) = (process for process in run.family() if process.name() == "raylet")
         raylet.kill()
@@ -66,7 +66,7 @@ def small_disk(tmp_path):
 
 
 def test_the_disk_is_full_and_then_it_is_not(harness, undisturbed, small_disk):
-    out = small_disk("11m")
+    out = small_disk("5m")
     arguments = (*MATRIX, "--out", out, "--tracking", "off")
     status, printed = harness(*arguments)
     assert status == 1
@@ -79,16 +79,15 @@ def test_the_disk_is_full_and_then_it_is_not(harness, undisturbed, small_disk):
 
 
 def test_memory_is_short_for_one_run_and_gone_for_another(standins, tmp_path):
-    methods = "vision-only,faulty:Hungry,faulty:Starving"
-    small = ("--set", "epochs=1", "--set", "image_size=[48,24]")
-    arguments = ("--protocol", "MA->D", *small, "--tracking", "off", "--workers", 0)
+    methods = f"{METHOD},faulty:Hungry,faulty:Starving"
+    arguments = ("--protocol", "MA->D", "--set", "epochs=1", "--tracking", "off", "--workers", 0)
     with Started("run", "--method", methods, *arguments, "--out", tmp_path) as run:
         status, printed = run.end()
     assert status == 1
     assert "1 failed" in printed and "faulty:Starving on MA, seed 0: Out of memory" in printed
     records = [json.loads(path.read_text()) for path in tmp_path.glob("*/run.json")]
     entries = {record["spec"]["method"]: record["history"] for record in records}
-    (plain,), (parts,) = entries["vision-only"], entries["faulty:Hungry"]
+    (plain,), (parts,) = entries[METHOD], entries["faulty:Hungry"]
     assert ("micro_batch" in plain, parts["micro_batch"]) == (False, 4)
     assert parts["images"] == plain["images"]
     assert parts["losses"] == pytest.approx(plain["losses"], rel=1e-4)

@@ -2,15 +2,21 @@
 
 import os
 
-from matrix import KILL, MATRIX, Started, interruptions, results, worker_of
+from matrix import KILL, MATRIX, METHOD, Started, interruptions, results, worker_of
 
 from harness.record import RunFolder
 
 
-def test_one_worker_is_killed_one_run_always_fails_and_one_kills_its_process(undisturbed, tmp_path):
-    """The first worker dies in its second epoch; the others finish beside two hopeless runs."""
-    methods = ("--method", "vision-only,faulty:Bad")
-    with Started(*MATRIX, *methods, "--workers", 2, "--out", tmp_path, "--tracking", "off") as run:
+def test_one_worker_is_killed_one_run_always_fails_and_one_kills_its_process(
+    harness, undisturbed, tmp_path
+):
+    """The first worker dies in its second epoch; the others finish beside two hopeless runs.
+
+    One method among them is CLIP's, with the numbers that it has in this process.
+    """
+    methods, clip = f"{METHOD},faulty:Bad,clip-zero-shot", tmp_path / "clip"
+    tmp_path, off = tmp_path / "runs", ("--tracking", "off")
+    with Started(*MATRIX, "--method", methods, "--workers", 2, "--out", tmp_path, *off) as run:
         first = run.until(tmp_path, "*/checkpoint/epoch-00001").parents[1]
         os.kill(worker_of(first), KILL)
         status, printed = run.end()
@@ -18,6 +24,8 @@ def test_one_worker_is_killed_one_run_always_fails_and_one_kills_its_process(und
     assert status == 1, printed
     good = {k: v for k, v in results(tmp_path).items() if k.split("/")[0] in results(undisturbed)}
     assert good == results(undisturbed)
+    status, _ = harness(*MATRIX, "--method", "clip-zero-shot", "--out", clip, *off)
+    assert status == 0 and results(clip).items() <= results(tmp_path).items()
     assert {run_id: interruptions(tmp_path)[run_id] for run_id in interruptions(undisturbed)} == {
         run_id: int(run_id == first.name) for run_id in interruptions(undisturbed)
     }
@@ -28,4 +36,4 @@ def test_one_worker_is_killed_one_run_always_fails_and_one_kills_its_process(und
     assert len(failed) == 2
     assert all(str(folder.log) in printed.replace("\n", "") for folder in failed)
     assert sum("Traceback" in folder.log.read_text() for folder in failed) == 1
-    assert "harness run --method vision-only" in printed
+    assert f"harness run --method {METHOD}" in printed

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from forked import Forked
 
 from harness.record import QUERY_COLUMNS, RunFolder
 
@@ -86,6 +87,8 @@ def test_several_methods_and_seeds_stand_in_one_table(harness, tmp_path):
     assert status == 0
     assert "over 2 seeds" in printed
     (path,) = (tmp_path / "tables").glob("*.md")
+    (shown_with_the_plan,) = (tmp_path / "tables").glob(".*.json")
+    assert json.loads(shown_with_the_plan.read_text()) == [f"tables/{path.name}"]
     table = path.read_text()
     for name in ("colour-histogram mAP", "clip-zero-shot Rank-1", "| MA->MS", "| MS->MA", "±"):
         assert name in table
@@ -95,57 +98,54 @@ KILLED = ("run", "--method", "vision-only", "--protocol", "C3->MA,C3->D", "--tra
           "--set", "epochs=3", "--set", "image_size=[48,24]")  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def straight(standins, tmp_path_factory):
-    """The records of a run that nobody interrupted."""
-    out = tmp_path_factory.mktemp("straight") / "runs"
-    subprocess.run([sys.executable, "-m", "harness.cli", *KILLED, "--out", str(out)], check=True)
-    return out
-
-
-@pytest.mark.parametrize("moment", ["checkpoint/epoch-00002", "run.json"])
-def test_killed_and_started_again_ends_with_the_same_numbers(harness, straight, tmp_path, moment):
-    """kill -9 of a real process once some file is there; the same command ends bit-identical."""
-    out = tmp_path / "runs"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", *KILLED, "--out", str(out)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+def started(*arguments):
+    """The command as a user starts it, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", *map(str, arguments)],
+        # also where the tests run in the background of a shell, which ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
+
+
+def stop_it_at(out, moment, signal_number, start=Forked):
+    """Start the command in a process of its own; stop it once some file is there.
+
+    Returns its exit status, what it said of it, and whether its training was over by then.
+    """
+    process = start(*KILLED, "--out", out)
     deadline = time.monotonic() + 60
     while not list(out.glob(f"*/{moment}")):
         assert process.poll() is None and time.monotonic() < deadline, f"no {moment}"
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    interrupted = bool(list(out.glob("*/run.json")))
+    process.send_signal(signal_number)
+    said, _ = process.communicate(timeout=60)
+    return process.returncode, said, bool(list(out.glob("*/run.json")))
+
+
+def test_stopped_and_started_again_ends_with_the_same_numbers(harness, standins, tmp_path):
+    """Ctrl-C, kill -9 in the training and after it; the same command ends bit-identical."""
+    out, straight = tmp_path / "runs", tmp_path / "straight"
+    status, errors, trained = stop_it_at(out, "checkpoint/epoch-00001", signal.SIGINT, started)
+    assert (status, trained) == (130, False)
+    assert "The same command goes on" in errors
+    assert "Traceback" not in errors
+    interruptions = 1
+    for moment in ("checkpoint/epoch-00002", "run.json"):
+        status, _, trained = stop_it_at(out, moment, signal.SIGKILL)
+        assert status == -signal.SIGKILL
+        interruptions += not trained
     status, printed = harness(*KILLED, "--out", out)
+    assert status == 0, printed
+    status, printed = harness(*KILLED, "--out", straight)
     assert status == 0, printed
     assert metrics(out) == metrics(straight)
     one, other = (next(p.glob("*/model.safetensors")).read_bytes() for p in (out, straight))
     assert one == other
     (run,) = (RunFolder(out, p.parent.name).read_run() for p in out.glob("*/run.json"))
-    assert run.interruptions == (0 if interrupted else 1)
-
-
-def test_ctrl_c_says_how_to_go_on(standins, tmp_path):
-    out = tmp_path / "runs"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", *KILLED, "--out", str(out)],
-        # also where the tests run in the background of a shell, which ignores it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not list(out.glob("*/checkpoint/epoch-00001")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "The same command goes on" in errors
-    assert "Traceback" not in errors
+    assert run.interruptions == interruptions
 
 
 def test_force_computes_again_and_keeps_the_old_until_then(harness, tmp_path, monkeypatch):
@@ -388,16 +388,18 @@ def test_listing_imports_nothing_heavy():
 
 
 def test_training_needs_neither_ray_nor_mlflow(standin_cache, tmp_path):
+    """--workers 0 is for machines that lack Ray, for several runs, too."""
     blocked = tmp_path / "blocked"
     for name in ("ray", "mlflow"):
         (blocked / name).mkdir(parents=True)
         (blocked / name / "__init__.py").write_text(f"raise ModuleNotFoundError('{name}')")
     done = subprocess.run(
         [sys.executable, "-m", "harness.cli", "run", "--method", "colour-histogram",
-         "--protocol", "MA->C3", "--out", str(tmp_path / "runs")],
+         "--protocol", "MA->C3,D->C3", "--workers", "0", "--out", str(tmp_path / "runs")],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(blocked), str(Path.cwd())])},
         capture_output=True,
         text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert len(records(tmp_path / "runs")) == 2
     assert "mlflow" in done.stdout.lower()

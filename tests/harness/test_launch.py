@@ -2,9 +2,7 @@
 
 import os
 import socket
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -213,20 +211,3 @@ def test_a_run_that_no_node_of_a_cluster_could_take_is_refused():
     with pytest.raises(ReIDError, match="4 cores and 1 GPUs"):
         _require_room(slots, nodes)
     _require_room(slots, [{"Alive": True, "Resources": gone}])
-
-
-def test_ray_is_not_imported_without_need(standins, tmp_path):
-    """--workers 0 is for machines that lack it, too."""
-    import subprocess
-
-    code = (
-        "import sys\n"
-        "sys.modules['ray'] = None\n"
-        "from harness.cli import main\n"
-        "sys.argv = ['harness', 'run', '--method', 'colour-histogram', '--protocol', 'MA->D,C3->D',"
-        f" '--workers', '0', '--tracking', 'off', '--out', {str(tmp_path)!r}]\n"
-        "main()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert len(list(Path(tmp_path).glob("*/targets/D.json"))) == 2

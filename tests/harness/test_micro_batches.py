@@ -89,16 +89,23 @@ SHORTAGES = [
 ]
 
 
+ROOMY = job.vision(identities=4, instances=2)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a training of batches of 8 comes to that has memory for them."""
+    return job.trained(VisionOnly, ROOMY, tmp_path_factory.mktemp("whole"), epochs=2)
+
+
 @pytest.mark.parametrize("where", ["forward", "backward"])
 @pytest.mark.parametrize("error", SHORTAGES, ids=lambda error: type(error).__name__)
-def test_a_step_that_runs_out_of_memory_is_taken_again(tmp_path, monkeypatch, where, error):
+def test_a_step_that_runs_out_of_memory_is_taken_again(tmp_path, monkeypatch, whole, where, error):
     """8 images, room for 3: 8, 4, then 2 at a time; told once, and nothing counted twice."""
     monkeypatch.setattr(Narrow, "error", error)
     monkeypatch.setattr(Narrow, "where", where)
     monkeypatch.setattr(Narrow, "asked", ())
-    config = job.vision(identities=4, instances=2)
-    whole = job.trained(VisionOnly, config, tmp_path / "whole", epochs=2)
-    short = job.trained(NarrowVision, config, tmp_path / "short", epochs=2)
+    short = job.trained(NarrowVision, ROOMY, tmp_path, epochs=2)
     assert torch.allclose(whole["losses"], short["losses"], rtol=1e-9, atol=1e-9)
     for key, value in whole["state"].items():  # the BN neck's running statistics among them
         assert torch.allclose(value.double(), short["state"][key].double(), atol=1e-9), key

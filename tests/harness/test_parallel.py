@@ -2,13 +2,13 @@
 
 import contextlib
 import importlib.util
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -52,15 +52,30 @@ def nothing_left():
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """What one and what two processes come to."""
-    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
-    alone = job.everything(one)
-    payload = json.dumps({"what": "everything", "folder": str(two)})
-    with nothing_left(), ranks(2, RANK, payload, "cpu"):
+def two(tmp_path_factory):
+    """Two processes train together until the second is killed, in a training of its own.
+
+    What the trainings before come to, epochs of the last, its folder, what is said, rank 1.
+    """
+    folder, together, entries = tmp_path_factory.mktemp("two"), {}, []
+    with (
+        nothing_left() as started,
+        pytest.raises(RankDied) as died,
+        ranks(2, RANK, str(folder), "cpu"),
+    ):
         assert make_accelerator("fp32", "cpu").num_processes == 2
-        together = job.everything(two)
-    return alone, together
+        together = job.everything(folder)
+        job.dies(folder / "dies", lambda method, entry: entries.append(entry))
+    assert together, died.value
+    return SimpleNamespace(
+        together=together, entries=entries, checkpoints=folder / "dies", died=died, started=started
+    )
+
+
+@pytest.fixture(scope="module")
+def both(two, tmp_path_factory):
+    """What one and what two processes come to."""
+    return job.everything(tmp_path_factory.mktemp("one")), two.together
 
 
 @pytest.mark.parametrize("name", ["vision", "muva", "short"])
@@ -85,21 +100,12 @@ def test_memory_that_is_short_in_one_process_is_short_in_all(both):
     assert "goes on with 1 at a time" in together["said"][0]
 
 
-def test_a_rank_that_is_killed_is_named_with_its_last_words(tmp_path):
-    payload = json.dumps({"what": "die", "folder": str(tmp_path)})
-    entries = []
-    with (
-        nothing_left() as started,
-        pytest.raises(RankDied, match=r"(?s)Process 1 of the 2 .*SIGKILL.*so far, so good"),
-        ranks(2, RANK, payload, "cpu"),
-    ):
-        job.trained(
-            job.DyingVision, job.vision(), tmp_path, after_epoch=lambda m, e: entries.append(e)
-        )
-    assert started[0].returncode == -signal.SIGKILL
+def test_a_rank_that_is_killed_is_named_with_its_last_words(two):
+    two.died.match(r"(?s)Process 1 of the 2 .*SIGKILL.*so far, so good")
+    assert two.started[0].returncode == -signal.SIGKILL
     # the epoch before is kept, and told
-    assert [entry["epoch"] for entry in entries] == [1]
-    assert [folder.name for folder in tmp_path.iterdir()] == ["epoch-00001"]
+    assert [entry["epoch"] for entry in two.entries] == [1]
+    assert [folder.name for folder in two.checkpoints.iterdir()] == ["epoch-00001"]
 
 
 def test_a_rank_that_does_not_even_begin_is_told():

@@ -183,7 +183,8 @@ def test_what_was_given_up_counts_under_the_same_rule_only(tmp_path):
 
 
 def test_the_curves_that_a_run_is_compared_with(tmp_path):
-    history = [{"epoch": 1, "validation": {"mAP": 0.5, "rank1": 0.25}}, {"epoch": 2}]
+    first, last = ({"stage": "one", "epoch": epoch, "losses": {}} for epoch in (1, 2))
+    history = [{**first, "validation": {"mAP": 0.5, "rank1": 0.25}}, last]
     folder = leave(tmp_path, "one", {"mAP": 1.0, "rank1": 1.0, "sources": {}}, history)
     assert read_curve(folder, RULE) == [(1, 0.5)]
     other = RunFolder(tmp_path, "two")

@@ -62,7 +62,7 @@ def test_other_keys_do_change_it(data, prompts, tmp_path, change):
 
 
 SWEPT = ("sweep", "rmp_init_std=0.05,0.2", "--protocol", "MA->D", "--set", "epochs=1",
-         "--set", "stage1_epochs=2", "--set", "image_size=[48,24]",
+         "--set", "stage1_epochs=2", "--set", "image_size=[24,12]",
          "--tracking", "off")  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -241,8 +242,8 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     assert make.cache_folder() == Path("/elsewhere")
 
 
-def test_what_a_cleaner_left_is_made_again(tmp_path: Path) -> None:
-    root = standin.data_root(tmp_path, ["C3"])
+def test_what_a_cleaner_left_is_made_again(small_root: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(small_root, tmp_path / small_root.name)
     before = {p: p.read_bytes() for p in sorted(root.rglob("*.png"))}
     first, last = min(before), max(before)
     for damage in (first.unlink, lambda: last.write_bytes(before[last][:50])):
