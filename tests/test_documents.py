@@ -24,8 +24,11 @@ def test_the_readme_has_the_two_commands_that_do_everything():
 def test_every_option_in_the_readme_exists(monkeypatch, capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     used = set(re.findall(r"`(--[a-z-]+)", text)) | set(re.findall(r"\| `(--[a-z-]+)", text))
-    for command in ("run", "sweep", "reproduce", "ground", "encode", "cost"):
-        monkeypatch.setattr(sys, "argv", ["harness", command, "--help"])
+    for command in (
+        *("run", "sweep", "reproduce", "ground", "encode", "cost"),
+        *("table", "compare", "merge", "export", "report", "show ranking"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["harness", *command.split(), "--help"])
         with pytest.raises(SystemExit):
             cli.main()
     offered = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
