@@ -110,8 +110,8 @@ class _Block:
         self.start, self.stop = start, stop
         self.dtype = np.float64 if query.wide or gallery.wide else np.float32
         self.queries, lengths = self._measured(query, slice(start, stop))
-        terms = (gallery.D + 8) * UNIT
-        self.slack = lengths * terms / (1 - terms)
+        D = gallery.D
+        self.slack = np.array([lengths * _bound(n) for n in (D, min(D, kernels.NEAR_TERMS))])
         self.matches = people.matches(start, stop)
 
     def score_matches(self) -> None:
@@ -157,12 +157,12 @@ class _Block:
     def _tile(self, start: int, size: int) -> Tile:
         rows, lengths = self._measured(self.gallery, slice(start, start + size))
         weights = (1 / lengths).astype(np.float32)
-        weights[self.people.junk[start : start + size]] = np.nan
         return Tile(start, rows, lengths, weights, self.product.factor(rows))
 
     def _count(self, tile: Tile, first: int) -> int:
         queries = self.product.factor(self.queries[first : first + QUERY_ROWS])
         scores = self.product(queries, tile.factor)
+        scores[:, self.people.junk[tile.start : tile.start + len(tile.rows)]] = -np.inf
         return _count(
             self.matches,
             scores,
@@ -171,6 +171,12 @@ class _Block:
             self.slack,
             (self.queries, tile.rows, tile.lengths),
         )
+
+
+def _bound(terms: int) -> float:
+    """How far a float32 score of unit rows can be off: g(terms + 8)."""
+    error = (terms + 8) * UNIT
+    return error / (1 - error)
 
 
 def score_ranks(blocks: Iterable[ScoreBlock], people: People) -> Iterator[tuple[int, Index]]:
@@ -190,11 +196,12 @@ def score_ranks(blocks: Iterable[ScoreBlock], people: People) -> Iterator[tuple[
 def _count_exact(matches: Matches, people: People, scores: Floats, step: int, first: int) -> None:
     """Count `step` rows of exact scores, from row `first`, by tiles."""
     none = np.empty((0, 0), np.float32), np.empty((0, 0), np.float32), np.empty(0)
-    slack = np.zeros(len(scores))
+    slack = np.zeros((2, len(scores)))
     for start in range(0, scores.shape[1], SCORE_COLUMNS):
         columns = slice(start, start + SCORE_COLUMNS)
-        part = np.ascontiguousarray(scores[first : first + step, columns])
-        weights = np.where(people.junk[columns], np.nan, 1.0).astype(scores.dtype)
+        part = scores[first : first + step, columns].copy(order="C")
+        part[:, people.junk[columns]] = -np.inf
+        weights = np.ones(part.shape[1], part.dtype)
         _count(matches, part, weights, (start, first), slack, none)
 
 

@@ -20,6 +20,8 @@ from protocols.errors import ReIDError
 
 LANES = 32
 """A dot product is this many sums of every 32nd term, added up in order."""
+NEAR_TERMS = 256
+"""So many terms are summed in float32, in any order, where a product was not decided."""
 CHUNK = 256
 """Scores counted at a time; only a chunk that holds an undecided one is looked through."""
 
@@ -37,8 +39,13 @@ def _keep() -> bool:
     return True
 
 
-_compile: Callable[[Any], Any] = numba.njit(nogil=True, cache=_keep())
-# No `fastmath`: the order of every sum is the one written here, on every processor.
+_KEPT = _keep()
+_compile: Callable[[Any], Any] = numba.njit(nogil=True, cache=_KEPT)
+"""Without `fastmath`: the order of every sum is the one written here, on every processor."""
+_compile_reordered: Callable[[Any], Any] = numba.njit(
+    nogil=True, cache=_KEPT, fastmath={"reassoc", "contract", "nnan", "nsz"}
+)
+"""Only where a bound holds for any order of a sum, or the order does not matter."""
 
 
 @_compile
@@ -82,6 +89,18 @@ def measure(rows: NDArray[np.floating], lengths: NDArray[np.float64]) -> int:
 
 
 @_compile
+def _find(values: NDArray[np.int64], low: int, high: int, value: int) -> int:
+    """The first place from `low` to `high` of ascending values that is not below `value`."""
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@_compile
 def score_matches(
     queries: NDArray[np.floating],
     rows: NDArray[np.floating],
@@ -102,19 +121,49 @@ def score_matches(
         for a in range(asked_from[i], asked_to[i]):
             q = asked[a]
             low, high = match_from[q], match_from[q + 1]
-            k = low + np.searchsorted(match_index[low:high], index[i])
+            k = _find(match_index, low, high, index[i])
             if k < high and match_index[k] == index[i]:
                 match_score[k] = dot(queries[q], rows[i]) / lengths[i]
 
 
+@_compile_reordered
+def _part(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
+    total = np.float32(0)
+    for i in range(x.shape[0]):
+        total += np.float32(x[i]) * np.float32(y[i])
+    return total
+
+
 @_compile
-def _count(part: NDArray[np.floating], low: float, high: float) -> tuple[int, int]:
-    """How many scores are above `high`, and how many at least `low`."""
-    above, reach = np.int32(0), np.int32(0)
-    for j in range(part.shape[0]):
-        above = np.int32(above + np.int32(part[j] > high))
-        reach = np.int32(reach + np.int32(part[j] >= low))
-    return above, reach
+def _near(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
+    """The product of two rows, float32 over `NEAR_TERMS` terms and float64 over these sums."""
+    total = 0.0
+    for i in range(0, x.shape[0], NEAR_TERMS):
+        total += _part(x[i : i + NEAR_TERMS], y[i : i + NEAR_TERMS])
+    return total
+
+
+@_compile
+def _weigh(scores: NDArray[Any], weights: NDArray[Any], out: NDArray[Any]) -> None:
+    for j in range(scores.shape[0]):
+        out[j] = scores[j] * weights[j]
+
+
+@_compile
+def _place(
+    scores: NDArray[Any], low: float, high: float, surely: NDArray[Any], maybe: NDArray[Any]
+) -> int:
+    """Add one to `surely` where a score is above `high`, to `maybe` where at least `low`.
+
+    Gives how many are at least `low`.
+    """
+    reach = np.int32(0)
+    for j in range(scores.shape[0]):
+        reaches = np.int32(scores[j] >= low)
+        surely[j] += scores[j] > high
+        maybe[j] += reaches
+        reach = np.int32(reach + reaches)
+    return reach
 
 
 @_compile
@@ -137,52 +186,63 @@ def count_above(
 ) -> int:
     """Add to `above`, for every match of some queries, the items of a tile that come before it.
 
-    `scores` [B, T] are of queries `first`, `first` + 1, ... with the gallery's items `start`,
-    `start` + 1, ...; times `weights` (nan: leave the item out) they are right to `slack`, a
-    number for each query. Where that does not decide, the score is `dot` over the length; with
-    no `rows` the scores are exact. A query's matches lie in descending order of (score, -index).
-    Its person's items, `same[same_from[q] : same_to[q]]`, ascending, are left out.
+    `scores` [B, T], which are written to, are of queries `first`, `first` + 1, ... with the
+    gallery's items `start`, `start` + 1, ...; times `weights` they are right to `slack` [2, Q], and
+    -inf leaves an item out. Where that does not decide, a score is computed anew, right to the
+    second slack; then as `dot` over the length. With no `rows` the scores are exact. A query's
+    matches lie in descending order of (score, -index). Its person's items,
+    `same[same_from[q] : same_to[q]]`, ascending, are left out.
 
     Gives how many scores were wrong by more than the slack: always 0 if the bound is right.
     """
-    width, wrong = weights.shape[0], 0
-    row = np.empty(width, scores.dtype)
-    limit = np.empty(2, scores.dtype)
-    exact, exact_of = np.empty(width), np.full(width, -1)
-    for r in range(scores.shape[0]):
+    B, T, wrong = scores.shape[0], weights.shape[0], 0
+    for r in range(B):
         q = first + r
-        matches = match_from[q], match_from[q + 1]
-        if matches[0] == matches[1]:
-            continue
-        from_scores = scores[r]
-        for j in range(width):
-            row[j] = from_scores[j] * weights[j]
-        i = same_from[q] + np.searchsorted(same[same_from[q] : same_to[q]], start)
-        while i < same_to[q] and same[i] < start + width:
-            row[same[i] - start] = np.nan
+        i = _find(same, same_from[q], same_to[q], start)
+        while i < same_to[q] and same[i] < start + T:
+            scores[r, same[i] - start] = -np.inf
             i += 1
-        for k in range(matches[1] - 1, matches[0] - 1, -1):  # the lowest match first
-            limit[0], limit[1] = match_score[k] - slack[q], match_score[k] + slack[q]
-            low, high = limit[0], limit[1]
-            seen = 0
-            for c in range(0, width, CHUNK):
-                part = row[c : c + CHUNK]
-                sure, reach = _count(part, low, high)
-                above[k] += sure
-                seen += reach
-                if sure == reach:
+    part, limit = np.empty(CHUNK, scores.dtype), np.empty(2, scores.dtype)
+    surely, maybe = np.zeros(CHUNK, np.int32), np.zeros(CHUNK, np.int32)
+    most = 0
+    for q in range(first, first + B):
+        most = max(most, match_from[q + 1] - match_from[q])
+    placed = np.zeros(most + 1, np.int64)
+    for c in range(0, T, CHUNK):  # outside, so that the rows of a chunk stay in the cache
+        size = min(CHUNK, T - c)
+        for r in range(B):
+            q = first + r
+            low, high = match_from[q], match_from[q + 1]
+            if low == high:
+                continue
+            _weigh(scores[r, c : c + size], weights[c : c + size], part[:size])
+            k = high
+            while k > low:
+                target = match_score[k - 1]
+                limit[0], limit[1] = target - slack[0, q], target + slack[0, q]
+                if not _place(part[:size], limit[0], limit[1], surely[:size], maybe[:size]):
+                    break  # nothing reaches the match, nor those above it
+                k -= 1
+            if k == high:
+                continue
+            for j in range(size):
+                if maybe[j] == 0:
                     continue
-                for j in range(c, c + part.shape[0]):
-                    if not low <= row[j] <= high:
-                        continue
-                    if exact_of[j] != r:
-                        exact_of[j] = r
-                        exact[j] = row[j]
-                        if rows.shape[0]:
-                            exact[j] = dot(queries[q], rows[j]) / lengths[j]
-                            wrong += abs(exact[j] - row[j]) > slack[q]
-                    before = start + j < match_index[k]
-                    above[k] += exact[j] > match_score[k] or (exact[j] == match_score[k] and before)
-            if seen == 0:  # nothing reaches the match, nor those above it
-                break
+                placed[surely[j]] += 1
+                if maybe[j] > surely[j]:
+                    item = c + j
+                    score, known = np.float64(part[j]), rows.shape[0] == 0
+                    if not known:
+                        score = _near(queries[q], rows[item]) / lengths[item]
+                        wrong += abs(score - part[j]) > slack[0, q] + slack[1, q]
+                    for m in range(high - maybe[j], high - surely[j]):
+                        if not known and abs(score - match_score[m]) <= slack[1, q]:
+                            score, known = dot(queries[q], rows[item]) / lengths[item], True
+                        ahead = score == match_score[m] and start + item < match_index[m]
+                        above[m] += score > match_score[m] or ahead
+            surely[:], maybe[:], higher = 0, 0, 0
+            for n in range(high - k, 0, -1):  # above the n lowest matches
+                higher += placed[n]
+                above[high - n] += higher
+            placed[: high - k + 1] = 0
     return wrong
