@@ -44,7 +44,7 @@ class Features:
                 f"The {side} features must be a floating-point [N, D], N and D at least 1, not "
                 f"{values.dtype} {list(values.shape)}."
             )
-        self.N, self.D = values.shape
+        self.N, self.D = int(values.shape[0]), int(values.shape[1])
 
     @property
     def wide(self) -> bool:
@@ -52,11 +52,14 @@ class Features:
         return self.values.dtype in (torch.float64, np.float64)
 
     def read(self, rows: slice | NDArray[np.int64], dtype: type[np.floating]) -> Floats:
-        """A copy of some rows, [n, D], as one block of float32 or float64."""
+        """Some rows, [n, D], as one block of float32 or float64; where possible, no copy.
+
+        Writable, for numba compiles anew for what is not, but not to be written to.
+        """
         part = self.values[rows]
         if isinstance(part, Tensor):
             part = part.to(torch.float64 if dtype is np.float64 else torch.float32).cpu().numpy()
-        return np.array(part, dtype=dtype, order="C")
+        return np.asarray(np.require(part, dtype, ("C", "A", "W")))
 
     def refuse(self) -> ReIDError:
         """The error that names the first row with nan or inf."""
@@ -72,9 +75,9 @@ class Features:
         )
 
 
-def part_rows(D: int) -> int:
+def part_rows(width: int) -> int:
     """How many float32 rows make a part."""
-    return int(np.clip(PART_BYTES // (4 * D), 1, 4096))
+    return int(np.clip(PART_BYTES // (4 * width), 1, 4096))
 
 
 def exact_scores(query: Features, gallery: Features) -> Score:

@@ -1,8 +1,8 @@
 """Ranks by counting instead of sorting: tiles of scores are made, counted and forgotten.
 
 The rank of a query's k-th best match is k plus the number of other persons' items before it. So
-each query keeps its matches' scores alone, and every tile of the gallery adds to their counts. There
-is no matrix of scores and no sort.
+each query keeps its matches' scores alone, and every tile of the gallery adds to their counts.
+There is no matrix of scores and no sort.
 
 Features are ranked by float64 scores (`harness.cosine`), yet multiplied in float32. Which scores
 float32 decides follows from a bound. Let u = 2^-24, and x and y be what is multiplied. Summed in
@@ -36,7 +36,7 @@ from harness.scores import full_precision
 from protocols.errors import ReIDError
 
 QUERY_BYTES = 100_000_000
-"""How much of the queries' features is held at once; the gallery is read once for each such part."""
+"""How much of the queries' features is taken at once; the gallery is read once for each part."""
 QUERY_ROWS = 512
 """How many queries a thread multiplies with a tile at a time."""
 SCORE_COLUMNS = 4096
@@ -150,8 +150,11 @@ class _Block:
     def _measured(self, side: Features, rows: slice | Index) -> tuple[Floats, Lengths]:
         part = side.read(rows, self.dtype)
         lengths = np.empty(len(part))
-        if kernels.measure(part, lengths) >= 0:
-            raise side.refuse()
+        if not kernels.measure(part, lengths):
+            part = part.copy()
+            if not kernels.rescale(part):
+                raise side.refuse()
+            kernels.measure(part, lengths)
         return part, lengths
 
     def _tile(self, start: int, size: int) -> Tile:
@@ -232,7 +235,7 @@ def _count(
 
 def _ranks(matches: Matches, start: int) -> Iterator[tuple[int, Index]]:
     for q in np.flatnonzero(np.diff(matches.starts)):
-        yield start + int(q), matches.ranks(q)
+        yield start + int(q), matches.ranks(int(q))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.data import ImageFiles, image_batches, in_order
 from harness.progress import EVALUATION_PASS, Progress
-from harness.ranking import Ranking, cosine_score, rank
+from harness.ranking import Ranking, rank, rank_features
 from harness.record import QUERY_COLUMNS
 from methods.interface import Batch, Method
 from protocols.types import Image, Probe
@@ -84,15 +84,7 @@ def evaluate(extractor: Features, probes: Sequence[Probe], doing: str = "feature
     for probe in probes:
         query = _rows(features, probe.query.images, row)
         gallery = _rows(features, probe.gallery.images, row)
-        ranking = rank(
-            _score(extractor.method, query, gallery),
-            query_pids=_column(probe.query.images, "pid"),
-            query_camids=_column(probe.query.images, "camid"),
-            gallery_pids=_column(probe.gallery.images, "pid"),
-            gallery_camids=_column(probe.gallery.images, "camid"),
-            max_rank=MAX_RANK,
-        )
-        ranked.append((probe, ranking))
+        ranked.append((probe, _ranking(extractor.method, query, gallery, probe)))
     rankings = [ranking for _, ranking in ranked]
     return TargetResult(
         probes=tuple(ranked),
@@ -141,17 +133,23 @@ def query_table(result: TargetResult) -> dict[str, list[Any]]:
     return columns
 
 
-def _score(
-    method: Method, query: dict[str, Tensor], gallery: dict[str, Tensor]
-) -> Callable[[int, int], Tensor]:
+def _ranking(
+    method: Method, query: dict[str, Tensor], gallery: dict[str, Tensor], probe: Probe
+) -> Ranking:
+    """One probe split ranked: by the cosine of features, or by the method's own score."""
+    labels: dict[str, Any] = {
+        f"{side}_{name}s": _column(split.images, name)
+        for side, split in (("query", probe.query), ("gallery", probe.gallery))
+        for name in ("pid", "camid")
+    }
     if type(method).score is Method.score:
-        return cosine_score(query["features"], gallery["features"])
+        return rank_features(query["features"], gallery["features"], max_rank=MAX_RANK, **labels)
 
     def block(start: int, stop: int) -> Tensor:
         with torch.no_grad():
             return method.score({k: v[start:stop] for k, v in query.items()}, gallery).float()
 
-    return block
+    return rank(block, max_rank=MAX_RANK, **labels)
 
 
 def _rows(

@@ -14,28 +14,30 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.cosine import LANES
 from harness.files import require_writable
 from protocols.cache import cache_folder
 from protocols.errors import ReIDError
 
-LANES = 32
-"""A dot product is this many sums of every 32nd term, added up in order."""
 NEAR_TERMS = 256
 """So many terms are summed in float32, in any order, where a product was not decided."""
 CHUNK = 256
 """Scores counted at a time; only a chunk that holds an undecided one is looked through."""
 
 
+config: Any = numba.config
+
+
 def _keep() -> bool:
     """Whether compiled code can be kept, after telling numba where."""
-    if numba.config.CACHE_DIR:  # NUMBA_CACHE_DIR
+    if config.CACHE_DIR:  # NUMBA_CACHE_DIR
         return True
     folder = cache_folder() / "numba"
     try:
         require_writable(folder)
     except ReIDError:
         return False
-    numba.config.CACHE_DIR = str(folder)
+    config.CACHE_DIR = str(folder)
     return True
 
 
@@ -43,9 +45,9 @@ _KEPT = _keep()
 _compile: Callable[[Any], Any] = numba.njit(nogil=True, cache=_KEPT)
 """Without `fastmath`: the order of every sum is the one written here, on every processor."""
 _compile_reordered: Callable[[Any], Any] = numba.njit(
-    nogil=True, cache=_KEPT, fastmath={"reassoc", "contract", "nnan", "nsz"}
+    nogil=True, cache=_KEPT, fastmath={"reassoc", "contract"}
 )
-"""Only where a bound holds for any order of a sum, or the order does not matter."""
+"""Only where a bound holds for any order of a sum."""
 
 
 @_compile
@@ -65,27 +67,33 @@ def dot(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
 
 
 @_compile
-def measure(rows: NDArray[np.floating], lengths: NDArray[np.float64]) -> int:
-    """The length of every row of [N, D], 1 for a zero row; the first row not finite, or -1.
+def measure(rows: NDArray[np.floating], lengths: NDArray[np.float64]) -> bool:
+    """The length of every row of [N, D], 1 for a zero row; whether all are fit for float32."""
+    fit = True
+    for r in range(rows.shape[0]):
+        square = dot(rows[r], rows[r])
+        fit &= 2.0**-40 <= square <= 2.0**40  # nan is not
+        lengths[r] = math.sqrt(square) if square > 0.0 else 1.0
+    return fit
 
-    Rows too long or short for safe squares are scaled in place, by a power of two: exact.
+
+@_compile
+def rescale(rows: NDArray[np.floating]) -> bool:
+    """Scale every row in place by a power of two, which is exact, to a largest value near 1.
+
+    Gives whether all values are finite.
     """
     for r in range(rows.shape[0]):
-        row = rows[r]
-        square = dot(row, row)
-        if not 2.0**-40 <= square <= 2.0**40:
-            largest = 0.0
-            for value in row:
-                if not math.isfinite(value):
-                    return r
-                largest = max(largest, abs(np.float64(value)))
-            exponent = math.frexp(largest)[1]
-            half = exponent // 2
-            for i in range(row.shape[0]):
-                row[i] = math.ldexp(math.ldexp(np.float64(row[i]), -half), half - exponent)
-            square = dot(row, row)
-        lengths[r] = math.sqrt(square) if square > 0.0 else 1.0
-    return -1
+        largest = 0.0
+        for value in rows[r]:
+            if not math.isfinite(value):
+                return False
+            largest = max(largest, abs(np.float64(value)))
+        exponent = math.frexp(largest)[1]
+        half = exponent // 2
+        for i in range(rows.shape[1]):
+            rows[r, i] = math.ldexp(math.ldexp(np.float64(rows[r, i]), -half), half - exponent)
+    return True
 
 
 @_compile
@@ -127,7 +135,7 @@ def score_matches(
 
 
 @_compile_reordered
-def _part(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
+def _part(x: NDArray[Any], y: NDArray[Any]) -> Any:
     total = np.float32(0)
     for i in range(x.shape[0]):
         total += np.float32(x[i]) * np.float32(y[i])
@@ -152,7 +160,7 @@ def _weigh(scores: NDArray[Any], weights: NDArray[Any], out: NDArray[Any]) -> No
 @_compile
 def _place(
     scores: NDArray[Any], low: float, high: float, surely: NDArray[Any], maybe: NDArray[Any]
-) -> int:
+) -> Any:
     """Add one to `surely` where a score is above `high`, to `maybe` where at least `low`.
 
     Gives how many are at least `low`.

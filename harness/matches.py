@@ -121,7 +121,7 @@ class People:
         return counts
 
     def queries_of(self, start: int, stop: int, items: Index) -> tuple[Index, Index, Index]:
-        """Queries `start` to `stop` (as 0, 1, ...) by person, and where those of items' persons lie.
+        """Queries `start` to `stop` (as 0, 1, ...) by person, and where the items' persons lie.
 
         Gives `asked`, `asked_from`, `asked_to`: `asked[asked_from[i] : asked_to[i]]` have the pid
         of item `items[i]`.

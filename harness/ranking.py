@@ -153,7 +153,7 @@ def rank_features(
     """
     query, gallery = Features("query", query_features), Features("gallery", gallery_features)
     people = People(query_pids, query_camids, gallery_pids, gallery_camids)
-    if (query.N, gallery.N) != people.shape or query.D != gallery.D:
+    if people.shape != (query.N, gallery.N) or query.D != gallery.D:
         raise ReIDError(
             f"Query and gallery features must have one row a label and one width, not "
             f"{[query.N, query.D]} and {[gallery.N, gallery.D]} for {people.shape[0]} and "

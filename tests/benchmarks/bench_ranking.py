@@ -41,14 +41,14 @@ def made_up(rows: int, width: int, pids: np.ndarray, noise: float, seed: int, in
     return out
 
 
-def problem(Q: int, G: int, people: int) -> Labels:
+def problem(queries: int, items: int, people: int) -> Labels:
     """Labels of MSMT17's kind: every person in several cameras."""
     draw = np.random.default_rng(0)
     return {
-        "query_pids": draw.integers(1, people + 1, Q),
-        "query_camids": draw.integers(0, CAMERAS, Q),
-        "gallery_pids": draw.integers(1, people + 1, G),
-        "gallery_camids": draw.integers(0, CAMERAS, G),
+        "query_pids": draw.integers(1, people + 1, queries),
+        "query_camids": draw.integers(0, CAMERAS, queries),
+        "gallery_pids": draw.integers(1, people + 1, items),
+        "gallery_camids": draw.integers(0, CAMERAS, items),
     }
 
 
@@ -64,7 +64,9 @@ def bare_product(query: np.ndarray, gallery: np.ndarray) -> None:
     from harness.counting import QUERY_ROWS, Product, part_rows
 
     product, tile = Product(torch.device("cpu")), part_rows(query.shape[1])
-    blocks = [product.factor(query[at : at + QUERY_ROWS]) for at in range(0, len(query), QUERY_ROWS)]
+    blocks = [
+        product.factor(query[at : at + QUERY_ROWS]) for at in range(0, len(query), QUERY_ROWS)
+    ]
     number = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -118,8 +120,12 @@ def in_memory(Q: int, G: int, width: int, noise: float, repeats: int) -> None:
             ("total", lambda: rank_features(query, gallery, **labels)),
         ):
             took[name].append(timed(work)[:2])
-            print(f"  {name} {took[name][-1][0]:.2f} s, {took[name][-1][1]:.2f} s of CPU", flush=True)
-    (clock, cpu), (whole, cpu_whole) = (tuple(map(min, zip(*v, strict=True))) for v in took.values())
+            print(
+                f"  {name} {took[name][-1][0]:.2f} s, {took[name][-1][1]:.2f} s of CPU", flush=True
+            )
+    (clock, cpu), (whole, cpu_whole) = (
+        tuple(map(min, zip(*v, strict=True))) for v in took.values()
+    )
     print(f"product {clock:.2f} s, total {whole:.2f} s: ratio {whole / clock:.3f}, wanted 1.10")
     print(f"of CPU: {cpu:.2f} s, {cpu_whole:.2f} s: ratio {cpu_whole / cpu:.3f}")
     told("features", ranking)
@@ -129,7 +135,9 @@ def shared_scores(Q: int, G: int) -> None:
     """Largest difference from a reference that sorts, on the same float32 scores."""
     labels = problem(Q, G, max(2, G // 27))
     pids = labels["query_pids"][:, None] == labels["gallery_pids"]
-    scores = torch.randn(Q, G, generator=torch.Generator().manual_seed(0)) + 2 * torch.from_numpy(pids)
+    scores = torch.randn(Q, G, generator=torch.Generator().manual_seed(0)) + 2 * torch.from_numpy(
+        pids
+    )
     ranking = rank(lambda start, stop: scores[start:stop], **labels)
     worst = np.zeros(3)
     means = np.zeros(3)
@@ -144,7 +152,9 @@ def shared_scores(Q: int, G: int) -> None:
         worst = np.maximum(worst, np.abs(np.subtract(want, got)))
         means += (ap, ranks[0] == 1, inp)
     off = np.abs(means / ranking.valid_queries - (ranking.mAP, ranking.rank1, ranking.mINP))
-    print(f"{Q} x {G} shared scores: largest difference of a query {worst.max():.1e}, of mAP, Rank-1")
+    print(
+        f"{Q} x {G} shared scores: largest difference of a query {worst.max():.1e}, of mAP, Rank-1"
+    )
     print(f"and mINP {off.max():.1e}, wanted 1e-12")
 
 
@@ -169,7 +179,9 @@ def on_disk(Q: int, G: int, width: int, noise: float, folder: Path | None, dtype
 def main() -> None:
     """Parse and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", default="all", choices=("all", "memory", "scores", "disk"))
+    parser.add_argument(
+        "what", nargs="?", default="all", choices=("all", "memory", "scores", "disk")
+    )
     parser.add_argument("--queries", type=int, help="default: 11,659, on disk 10,000")
     parser.add_argument("--gallery", type=int, help="default: 82,161, on disk 1,000,000")
     parser.add_argument("--width", type=int, default=2048)
