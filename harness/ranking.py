@@ -25,8 +25,9 @@ from protocols.errors import ReIDError
 
 __all__ = ["Ranking", "Score", "block_rows", "cosine_score", "rank", "rank_features"]
 
-COMPILED_FROM = 2**24
-"""From this many pairs of query and gallery item on, loading the compiled code pays."""
+COMPILED_PAIRS, COMPILED_TERMS = 2**24, 2**27
+"""From this many pairs of query and gallery item on, or this many terms of their products, loading
+the compiled code pays."""
 
 COUNT_UP_TO = 256
 """With many more matches than this for one query, one sort of its row is faster than counting."""
@@ -123,7 +124,7 @@ def rank(
     counts = people.counts()
     blocks = _blocks(score, people, block)
     Q, G = people.shape
-    if Q * G < COMPILED_FROM:
+    if Q * G < COMPILED_PAIRS:
         return _ranking(_plain_ranks(blocks, people), counts, max_rank)
     from harness.counting import score_ranks  # loads numba
 
@@ -162,7 +163,7 @@ def rank_features(
     if max_rank < 1 or (tile is not None and tile < 1):
         raise ReIDError(f"tile and max_rank must be at least 1, not {tile} and {max_rank}.")
     counts = people.counts()
-    if query.N * gallery.N < COMPILED_FROM:
+    if query.N * gallery.N * query.D < COMPILED_TERMS:
         blocks = _blocks(exact_scores(query, gallery), people, block_rows(2 * gallery.N))
         return _ranking(_plain_ranks(blocks, people), counts, max_rank)
     from harness.counting import feature_ranks  # loads numba

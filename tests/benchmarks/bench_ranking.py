@@ -64,9 +64,8 @@ def bare_product(query: np.ndarray, gallery: np.ndarray) -> None:
     from harness.counting import QUERY_ROWS, Product, part_rows
 
     product, tile = Product(torch.device("cpu")), part_rows(query.shape[1])
-    blocks = [
-        product.factor(query[at : at + QUERY_ROWS]) for at in range(0, len(query), QUERY_ROWS)
-    ]
+    starts = range(0, len(query), QUERY_ROWS)
+    blocks = [product.factor(query[at : at + QUERY_ROWS]) for at in starts]
     number = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -105,11 +104,11 @@ def told(name: str, ranking: Ranking) -> None:
     print(f"{name}: mAP {ranking.mAP:.6f}, Rank-1 {ranking.rank1:.6f}, mINP {ranking.mINP:.6f}")
 
 
-def in_memory(Q: int, G: int, width: int, noise: float, repeats: int) -> None:
+def in_memory(queries: int, items: int, width: int, noise: float, repeats: int) -> None:
     """Product and total in turns, and the memory above the features."""
-    labels = problem(Q, G, max(2, G // 27))
-    query = made_up(Q, width, labels["query_pids"], noise, 4)
-    gallery = made_up(G, width, labels["gallery_pids"], noise, 5)
+    labels = problem(queries, items, max(2, items // 27))
+    query = made_up(queries, width, labels["query_pids"], noise, 4)
+    gallery = made_up(items, width, labels["gallery_pids"], noise, 5)
     with Own() as own:
         *_, ranking = timed(lambda: rank_features(query, gallery, **labels))
     print(f"memory above the features, compiled code included: {own.above:.0f} MB, wanted 220")
@@ -119,25 +118,21 @@ def in_memory(Q: int, G: int, width: int, noise: float, repeats: int) -> None:
             ("product", lambda: bare_product(query, gallery)),
             ("total", lambda: rank_features(query, gallery, **labels)),
         ):
-            took[name].append(timed(work)[:2])
-            print(
-                f"  {name} {took[name][-1][0]:.2f} s, {took[name][-1][1]:.2f} s of CPU", flush=True
-            )
-    (clock, cpu), (whole, cpu_whole) = (
-        tuple(map(min, zip(*v, strict=True))) for v in took.values()
-    )
+            clock, cpu, _ = timed(work)
+            took[name].append((clock, cpu))
+            print(f"  {name} {clock:.2f} s, {cpu:.2f} s of CPU", flush=True)
+    (clock, cpu), (whole, cpu_whole) = (np.min(v, axis=0) for v in took.values())
     print(f"product {clock:.2f} s, total {whole:.2f} s: ratio {whole / clock:.3f}, wanted 1.10")
     print(f"of CPU: {cpu:.2f} s, {cpu_whole:.2f} s: ratio {cpu_whole / cpu:.3f}")
     told("features", ranking)
 
 
-def shared_scores(Q: int, G: int) -> None:
+def shared_scores(queries: int, items: int) -> None:
     """Largest difference from a reference that sorts, on the same float32 scores."""
-    labels = problem(Q, G, max(2, G // 27))
+    labels = problem(queries, items, max(2, items // 27))
     pids = labels["query_pids"][:, None] == labels["gallery_pids"]
-    scores = torch.randn(Q, G, generator=torch.Generator().manual_seed(0)) + 2 * torch.from_numpy(
-        pids
-    )
+    scores = torch.randn(*pids.shape, generator=torch.Generator().manual_seed(0))
+    scores += 2 * torch.from_numpy(pids)
     ranking = rank(lambda start, stop: scores[start:stop], **labels)
     worst = np.zeros(3)
     means = np.zeros(3)
@@ -153,25 +148,27 @@ def shared_scores(Q: int, G: int) -> None:
         means += (ap, ranks[0] == 1, inp)
     off = np.abs(means / ranking.valid_queries - (ranking.mAP, ranking.rank1, ranking.mINP))
     print(
-        f"{Q} x {G} shared scores: largest difference of a query {worst.max():.1e}, of mAP, Rank-1"
+        f"{queries} x {items} shared scores: largest difference of a query {worst.max():.1e}, of mAP, Rank-1"
     )
     print(f"and mINP {off.max():.1e}, wanted 1e-12")
 
 
-def on_disk(Q: int, G: int, width: int, noise: float, folder: Path | None, dtype: str) -> None:
+def on_disk(
+    queries: int, items: int, width: int, noise: float, folder: Path | None, dtype: str
+) -> None:
     """A memory-mapped gallery: time, and this process's own memory."""
-    labels = problem(Q, G, max(2, G // 100))
+    labels = problem(queries, items, max(2, items // 100))
     with tempfile.TemporaryDirectory(dir=folder) as name:
         path = Path(name) / "gallery"
-        gallery = np.memmap(path, dtype=dtype, mode="w+", shape=(G, width))
-        made_up(G, width, labels["gallery_pids"], noise, 5, into=gallery)
+        gallery = np.memmap(path, dtype=dtype, mode="w+", shape=(items, width))
+        made_up(items, width, labels["gallery_pids"], noise, 5, into=gallery)
         gallery.flush()
         del gallery
-        gallery = np.memmap(path, dtype=dtype, mode="r", shape=(G, width))
-        query = made_up(Q, width, labels["query_pids"], noise, 4)
+        gallery = np.memmap(path, dtype=dtype, mode="r", shape=(items, width))
+        query = made_up(queries, width, labels["query_pids"], noise, 4)
         with Own() as own:
             clock, cpu, ranking = timed(lambda: rank_features(query, gallery, **labels))
-        print(f"{Q} x {G} x {width}, {dtype} on disk: {clock:.1f} s, {cpu:.1f} s of CPU")
+        print(f"{queries} x {items} x {width}, {dtype} on disk: {clock:.1f} s, {cpu:.1f} s of CPU")
         print(f"own memory above the queries' features: {own.above:.0f} MB, wanted 512")
         told("features", ranking)
 
@@ -185,7 +182,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, help="default: 11,659, on disk 10,000")
     parser.add_argument("--gallery", type=int, help="default: 82,161, on disk 1,000,000")
     parser.add_argument("--width", type=int, default=2048)
-    parser.add_argument("--noise", type=float, default=3.0, help="larger: harder, slower to decide")
+    parser.add_argument("--noise", type=float, default=2.5, help="larger: harder, slower to decide")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of product and total")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where the gallery on disk is made")
