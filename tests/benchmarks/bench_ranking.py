@@ -147,10 +147,8 @@ def shared_scores(queries: int, items: int) -> None:
         worst = np.maximum(worst, np.abs(np.subtract(want, got)))
         means += (ap, ranks[0] == 1, inp)
     off = np.abs(means / ranking.valid_queries - (ranking.mAP, ranking.rank1, ranking.mINP))
-    print(
-        f"{queries} x {items} shared scores: largest difference of a query {worst.max():.1e}, of mAP, Rank-1"
-    )
-    print(f"and mINP {off.max():.1e}, wanted 1e-12")
+    print(f"{queries} x {items} shared scores: largest difference of a query {worst.max():.1e},")
+    print(f"of mAP, Rank-1 and mINP {off.max():.1e}, wanted 1e-12")
 
 
 def on_disk(
