@@ -17,11 +17,13 @@ from torch import Tensor
 
 from harness.data import ImageFiles, image_batches, in_order
 from harness.progress import EVALUATION_PASS, Progress
-from harness.ranking import Ranking, Score, cosine_score, rank
+from harness.ranking import Ranking, Score, cosine_score, exact_score, rank, rank_features
 from harness.record import QUERY_COLUMNS
 from methods.interface import Batch, Method
 from protocols.types import Image, Probe
 
+Encoded = dict[str, Tensor]
+"""What `encode` returned, a row an image."""
 BATCH_SIZE = 128
 MAX_RANK = 50
 
@@ -78,8 +80,8 @@ def evaluate(extractor: Features, probes: Sequence[Probe], doing: str = "feature
     """Rank every probe split of a target. Images that several splits share are encoded once."""
     started = time.perf_counter()
     ranked = [
-        (probe, rank(score, **labels(probe), max_rank=MAX_RANK))
-        for probe, score in scores(extractor, probes, doing)
+        (probe, _ranking(extractor.method, query, gallery, probe))
+        for probe, query, gallery in encoded(extractor, probes, doing)
     ]
     rankings = [ranking for _, ranking in ranked]
     return TargetResult(
@@ -91,22 +93,32 @@ def evaluate(extractor: Features, probes: Sequence[Probe], doing: str = "feature
     )
 
 
-def scores(
+def encoded(
     features: Features, probes: Sequence[Probe], doing: str = "features"
-) -> Iterator[tuple[Probe, Score]]:
-    """Every probe split of a target with the score of its queries and its gallery."""
+) -> Iterator[tuple[Probe, Encoded, Encoded]]:
+    """Every probe split of a target with what is known of its queries and its gallery."""
     paths = _paths(probes)
     found = features(paths, doing)
     row = {path: i for i, path in enumerate(paths)}
     for probe in probes:
         query = _rows(found, probe.query.images, row)
-        gallery = _rows(found, probe.gallery.images, row)
-        yield probe, score_of(features.method, query, gallery)
+        yield probe, query, _rows(found, probe.gallery.images, row)
 
 
-def score_of(method: Method, query: dict[str, Tensor], gallery: dict[str, Tensor]) -> Score:
+def scores(
+    features: Features, probes: Sequence[Probe], doing: str = "features"
+) -> Iterator[tuple[Probe, Score]]:
+    """Every probe split of a target with the score that decides its ranks, for a few queries."""
+    for probe, query, gallery in encoded(features, probes, doing):
+        if _is_cosine(features.method):
+            yield probe, exact_score(query["features"], gallery["features"])
+        else:
+            yield probe, score_of(features.method, query, gallery)
+
+
+def score_of(method: Method, query: Encoded, gallery: Encoded) -> Score:
     """How a method scores what it has encoded, as `rank` asks for it."""
-    if type(method).score is Method.score:
+    if _is_cosine(method):
         return cosine_score(query["features"], gallery["features"])
 
     def block(start: int, stop: int) -> Tensor:
@@ -172,6 +184,18 @@ def query_table(result: TargetResult) -> dict[str, list[Any]]:
             values = getattr(ranking, name).tolist()
             columns[name] += [v if ok else None for v, ok in zip(values, valid, strict=True)]
     return columns
+
+
+def _ranking(method: Method, query: Encoded, gallery: Encoded, probe: Probe) -> Ranking:
+    """One probe split ranked: by the cosine of features, or by the method's own score."""
+    known = labels(probe)
+    if _is_cosine(method):
+        return rank_features(query["features"], gallery["features"], max_rank=MAX_RANK, **known)
+    return rank(score_of(method, query, gallery), max_rank=MAX_RANK, **known)
+
+
+def _is_cosine(method: Method) -> bool:
+    return type(method).score is Method.score
 
 
 def _rows(

@@ -1,15 +1,16 @@
-"""Ranking metrics from blocks of scores: AP, first hit and INP per query, and their means.
+"""Ranking metrics: AP, first hit and INP per query, and their means.
 
-Only scores and labels come in, so a method with a score of its own is measured like any other.
-Nothing is sorted in the usual case: the rank of a match is one more than the number of gallery
-items placed before it, and counting those takes two passes over one row of scores.
+`rank` takes blocks of scores, so a method with a score of its own is measured like any other;
+`rank_features` takes features and ranks by their cosine. Nothing is sorted in the usual case: the
+rank of a match is one more than the number of gallery items placed before it. Large problems are
+counted by compiled code (`harness.counting`), small ones here, with the same result.
 
 Sizes: Q queries, G gallery items, D feature dimensions. Ranks count from 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +18,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.cosine import Features, Floats, exact_scores
+from harness.matches import Index, Labels, People
 from harness.scores import Score, block_rows, cosine_score
 from protocols.errors import ReIDError
-from protocols.types import DISTRACTOR_PID, JUNK_PID
 
-__all__ = ["Ranking", "Score", "block_rows", "cosine_score", "rank", "ranked_gallery"]
+__all__ = [
+    "Ranking",
+    "Score",
+    "block_rows",
+    "cosine_score",
+    "exact_score",
+    "rank",
+    "rank_features",
+    "ranked_gallery",
+]
 
-Labels = Sequence[int] | NDArray[np.integer] | Tensor
+COMPILED_PAIRS, COMPILED_TERMS = 2**24, 2**27
+"""From this many pairs of query and gallery item on, or this many terms of their products, loading
+the compiled code pays."""
 
 COUNT_UP_TO = 256
 """With many more matches than this for one query, one sort of its row is faster than counting."""
@@ -113,37 +126,78 @@ def rank(
     Raises ReIDError for labels that are empty, not integers or of unequal length, when no query
     is valid, and for scores of the wrong shape or type, or not finite.
     """
-    q_pids, q_camids = _labels("query", query_pids, query_camids)
-    g_pids, g_camids = _labels("gallery", gallery_pids, gallery_camids)
-    Q, G = len(q_pids), len(g_pids)
-    block = block_rows(G) if block is None else block
+    people = People(query_pids, query_camids, gallery_pids, gallery_camids)
+    block = block_rows(people.shape[1]) if block is None else block
     if block < 1 or max_rank < 1:
         raise ReIDError(f"block and max_rank must be at least 1, not {block} and {max_rank}.")
+    counts = people.counts()
+    blocks = _blocks(score, people, block)
+    Q, G = people.shape
+    if Q * G < COMPILED_PAIRS:
+        return _ranking(_plain_ranks(blocks, people), counts, max_rank)
+    from harness.counting import score_ranks  # loads numba
 
-    people = _People(g_pids, g_camids)
-    junk = people.of(JUNK_PID)
-    counts = [len(people.matches(*query)[0]) for query in zip(q_pids, q_camids, strict=True)]
-    matches = np.array(counts, dtype=np.int64)
-    valid = matches > 0
-    if not valid.any():
+    return _ranking(score_ranks(blocks, people), counts, max_rank)
+
+
+def rank_features(
+    query_features: Tensor | Floats,
+    gallery_features: Tensor | Floats,
+    *,
+    query_pids: Labels,
+    query_camids: Labels,
+    gallery_pids: Labels,
+    gallery_camids: Labels,
+    max_rank: int = 50,
+    tile: int | None = None,
+) -> Ranking:
+    """Rank the gallery by cosine for every query, by the rules of `rank`.
+
+    Features are [Q, D] and [G, D] in any float type, tensors or arrays; of a memory-mapped
+    gallery, `tile` rows are read at a time. Every rank is that of the float64 cosines, equal ones
+    by gallery index; a zero vector scores 0 with everything. So the result is a function of the
+    features alone, whatever the tiles, threads, library or device.
+
+    Raises ReIDError as `rank` does, and for features of the wrong shape or type, or not finite
+    (side and row named).
+    """
+    query, gallery = Features("query", query_features), Features("gallery", gallery_features)
+    people = People(query_pids, query_camids, gallery_pids, gallery_camids)
+    if people.shape != (query.N, gallery.N) or query.D != gallery.D:
         raise ReIDError(
-            f"None of the {Q} queries has a match among the {G} gallery items: a match has the "
-            f"query's pid and another camid, and a pid other than {JUNK_PID} (junk) and "
-            f"{DISTRACTOR_PID} (distractor). Check the pids and camids of query and gallery."
+            f"Query and gallery features must have one row a label and one width, not "
+            f"{[query.N, query.D]} and {[gallery.N, gallery.D]} for {people.shape[0]} and "
+            f"{people.shape[1]} labels."
         )
+    if max_rank < 1 or (tile is not None and tile < 1):
+        raise ReIDError(f"tile and max_rank must be at least 1, not {tile} and {max_rank}.")
+    counts = people.counts()
+    if query.N * gallery.N * query.D < COMPILED_TERMS:
+        blocks = _blocks(exact_scores(query, gallery), people, block_rows(2 * gallery.N))
+        return _ranking(_plain_ranks(blocks, people), counts, max_rank)
+    from harness.counting import feature_ranks  # loads numba
 
+    return _ranking(feature_ranks(query, gallery, people, tile), counts, max_rank)
+
+
+def _ranking(ranked: Iterable[tuple[int, Index]], matches: Index, max_rank: int) -> Ranking:
+    """A ranking from the ranks of every valid query's matches, ascending."""
+    Q = len(matches)
     ap, inp = np.full(Q, np.nan), np.full(Q, np.nan)
     first_hit = np.zeros(Q, dtype=np.int64)
-    for q, row in _rows(score, range(Q), G, block):
-        if not valid[q]:
-            continue
-        hits, same_camera = people.matches(q_pids[q], q_camids[q])
-        row[junk] = row[same_camera] = -np.inf  # scores are finite: these come after all the rest
-        ranks = _ranks(row, hits)
+    for q, ranks in ranked:
         ap[q] = (np.arange(1, len(ranks) + 1) / ranks).mean()
         inp[q] = len(ranks) / ranks[-1]
         first_hit[q] = ranks[0]
-    return Ranking(ap, first_hit, inp, matches, valid, max_rank)
+    return Ranking(ap, first_hit, inp, matches, matches > 0, max_rank)
+
+
+def exact_score(query_features: Tensor | Floats, gallery_features: Tensor | Floats) -> Score:
+    """The float64 cosines that `rank_features` ranks by, for a few queries: all are not kept.
+
+    Raises ReIDError for features of the wrong shape or type, or not finite.
+    """
+    return exact_scores(Features("query", query_features), Features("gallery", gallery_features))
 
 
 def ranked_gallery(
@@ -154,46 +208,38 @@ def ranked_gallery(
     query_camids: Labels,
     gallery_pids: Labels,
     gallery_camids: Labels,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+) -> tuple[Index, NDArray[np.bool_]]:
     """The gallery of one query as `rank` orders it: indices [K], and which of them match, [K].
 
     K is what is left of the gallery without what `rank` removes for this query; a query that is
     skipped there matches nothing. Raises what `rank` raises for labels and scores.
     """
-    q_pids, q_camids = _labels("query", query_pids, query_camids)
-    g_pids, g_camids = _labels("gallery", gallery_pids, gallery_camids)
-    people = _People(g_pids, g_camids)
-    hits, same_camera = people.matches(q_pids[query], q_camids[query])
-    kept, match = np.ones(len(g_pids), dtype=bool), np.zeros(len(g_pids), dtype=bool)
-    kept[people.of(JUNK_PID)] = kept[same_camera] = False
-    match[hits] = True
-    ((_, row),) = _rows(score, range(query, query + 1), len(g_pids), 1)
+    people = People(query_pids, query_camids, gallery_pids, gallery_camids)
+    matches = people.matches(query, query + 1)
+    kept, match = ~people.junk, np.zeros(people.shape[1], dtype=bool)
+    kept[matches.of(0)] = False
+    kept[matches.index] = match[matches.index] = True
+    row = _checked(score, query, query + 1, people.shape[1])[0]
     order = np.argsort(-row, kind="stable")
     order = order[kept[order]]
     return order, match[order]
 
 
-class _People:
-    """The gallery's indices by person, ascending."""
-
-    def __init__(self, pids: NDArray[np.int64], camids: NDArray[np.int64]) -> None:
-        self.camids = camids
-        self.order = np.argsort(pids, kind="stable")
-        self.pids = pids[self.order]
-
-    def of(self, pid: int) -> NDArray[np.int64]:
-        """The indices of a person's items."""
-        start = np.searchsorted(self.pids, pid, side="left")
-        stop = np.searchsorted(self.pids, pid, side="right")
-        return self.order[start:stop]
-
-    def matches(self, pid: int, camid: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """A query's matches, and the items of the same person in the same camera."""
-        if pid in (JUNK_PID, DISTRACTOR_PID):
-            return self.order[:0], self.order[:0]
-        same = self.of(pid)
-        elsewhere = self.camids[same] != camid
-        return same[elsewhere], same[~elsewhere]
+def _plain_ranks(
+    blocks: Iterable[tuple[int, Floats]], people: People
+) -> Iterator[tuple[int, Index]]:
+    """Every valid query with the ranks of its matches, from exact scores, with numpy alone."""
+    for start, scores in blocks:
+        matches = people.matches(start, start + len(scores))
+        for q in range(len(scores)):
+            hits = matches.index[matches.starts[q] : matches.starts[q + 1]]
+            if not len(hits):
+                continue
+            row = scores[q].copy()  # ours to change; the block may be the method's own memory
+            best = row[hits]
+            row[people.junk] = row[matches.of(q)] = -np.inf  # scores are finite: after all the rest
+            row[hits] = best
+            yield start + q, _ranks(row, hits)
 
 
 def _ranks(row: NDArray[np.floating], hits: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -209,43 +255,29 @@ def _ranks(row: NDArray[np.floating], hits: NDArray[np.int64]) -> NDArray[np.int
     return np.sort(np.array(before, dtype=np.int64)) + 1
 
 
-def _rows(
-    score: Score, queries: range, gallery_size: int, block: int
-) -> Iterator[tuple[int, NDArray[np.floating]]]:
-    """Each of `queries` with a copy of its row of scores, [gallery_size], checked."""
-    for start in range(queries.start, queries.stop, block):
-        stop = min(start + block, queries.stop)
-        scores = score(start, stop)
-        if tuple(scores.shape) != (stop - start, gallery_size):
+def _blocks(score: Score, people: People, block: int) -> Iterator[tuple[int, Floats]]:
+    """Blocks of scores, [b, G], checked, each with its first query."""
+    for start, stop in people.blocks(block):
+        yield start, _checked(score, start, stop, people.shape[1])
+
+
+def _checked(score: Score, start: int, stop: int, gallery_size: int) -> Floats:
+    """The scores of queries `start` to `stop`, [stop - start, G]."""
+    scores = score(start, stop)
+    if tuple(scores.shape) != (stop - start, gallery_size):
+        raise ReIDError(
+            f"The score of queries {start} to {stop - 1} has shape {list(scores.shape)}; "
+            f"expected one row a query and one column a gallery item, "
+            f"{[stop - start, gallery_size]}."
+        )
+    if scores.dtype not in (torch.float32, torch.float64):
+        raise ReIDError(f"Scores must be float32 or float64, not {scores.dtype}.")
+    rows: Floats = scores.detach().cpu().numpy()
+    for q, row in enumerate(rows, start):
+        if not np.isfinite(row).all():
+            column = int(np.flatnonzero(~np.isfinite(row))[0])
             raise ReIDError(
-                f"The score of queries {start} to {stop - 1} has shape {list(scores.shape)}; "
-                f"expected one row a query and one column a gallery item, "
-                f"{[stop - start, gallery_size]}."
+                f"The score of query row {q} is not finite: {row[column]} for gallery row "
+                f"{column}. Look for nan or inf in the method's features or its score."
             )
-        if scores.dtype not in (torch.float32, torch.float64):
-            raise ReIDError(f"Scores must be float32 or float64, not {scores.dtype}.")
-        rows = scores.detach().cpu().numpy()
-        for q in range(start, stop):
-            row = rows[q - start].copy()  # ours to change; the block may be the method's own memory
-            if not np.isfinite(row).all():
-                column = int(np.flatnonzero(~np.isfinite(row))[0])
-                raise ReIDError(
-                    f"The score of query row {q} is not finite: {row[column]} for gallery row "
-                    f"{column}. Look for nan or inf in the method's features or its score."
-                )
-            yield q, row
-
-
-def _labels(side: str, pids: Labels, camids: Labels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pids and camids of one side as int64 [N], checked."""
-    arrays = []
-    for name, values in (("pids", pids), ("camids", camids)):
-        array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
-        if array.ndim != 1 or array.size == 0:
-            raise ReIDError(f"The {side} {name} must be a list of at least one, not {array.shape}.")
-        if array.dtype.kind not in "iu":
-            raise ReIDError(f"The {side} {name} must be integers, not {array.dtype}.")
-        arrays.append(array.astype(np.int64))
-    if len(arrays[0]) != len(arrays[1]):
-        raise ReIDError(f"{len(arrays[0])} {side} pids but {len(arrays[1])} camids: one each.")
-    return arrays[0], arrays[1]
+    return rows

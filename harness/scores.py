@@ -52,7 +52,7 @@ def cosine_score(query_features: Tensor, gallery_features: Tensor) -> Score:
 
     @lru_cache(maxsize=1)
     def tile(index: int) -> Tensor:
-        with _full_precision(query.device.type):
+        with full_precision(query.device.type):
             return query[index * size : (index + 1) * size] @ gallery_t
 
     def score(start: int, stop: int) -> Tensor:
@@ -86,7 +86,7 @@ def _unit(side: str, features: Tensor) -> Tensor:
 
 
 @contextmanager
-def _full_precision(device_type: str) -> Iterator[None]:
+def full_precision(device_type: str) -> Iterator[None]:
     """Products in the tensors' own type: no autocast, no TF32 or bfloat16 inside."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

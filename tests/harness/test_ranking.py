@@ -311,7 +311,7 @@ def test_autocast_and_matmul_precision_do_not_reach_the_scores() -> None:
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             got = cosine_score(query, gallery)(0, 4)
-        with scores._full_precision("cpu"):  # not every processor shows it in the numbers
+        with scores.full_precision("cpu"):  # not every processor shows it in the numbers
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "medium"  # put back
     finally:
