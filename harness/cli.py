@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from harness.cli_eval import eval_, import_
 from harness.cli_ground import ground
 from harness.cli_reproduce import reproduce
 from harness.cli_show import show_app
@@ -281,6 +282,8 @@ def cost(
 
 app.command()(ground)
 app.command()(reproduce)
+app.command("eval")(eval_)
+app.command("import")(import_)
 
 
 @app.command()

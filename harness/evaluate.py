@@ -67,8 +67,8 @@ class Features(Protocol):
     """What `evaluate` asks for features of images: an Extractor, or somebody who kept some."""
 
     @property
-    def method(self) -> Method:
-        """Whose features they are."""
+    def method(self) -> Method | None:
+        """Whose features they are, which says how they are compared; None for the cosine."""
         ...
 
     def __call__(self, paths: Sequence[str], doing: str = "features") -> dict[str, Tensor]: ...
@@ -142,9 +142,9 @@ def query_table(result: TargetResult) -> dict[str, list[Any]]:
 
 
 def _score(
-    method: Method, query: dict[str, Tensor], gallery: dict[str, Tensor]
+    method: Method | None, query: dict[str, Tensor], gallery: dict[str, Tensor]
 ) -> Callable[[int, int], Tensor]:
-    if type(method).score is Method.score:
+    if method is None or type(method).score is Method.score:
         return cosine_score(query["features"], gallery["features"])
 
     def block(start: int, stop: int) -> Tensor:
