@@ -15,6 +15,7 @@ from rich.markup import escape
 from harness import cli_show_figures, cli_show_rankings
 from harness.cli_collect import export, merge
 from harness.cli_compare import compare
+from harness.cli_eval import eval_, import_
 from harness.cli_ground import ground
 from harness.cli_report import report
 from harness.cli_reproduce import reproduce
@@ -292,6 +293,8 @@ app.command()(ground)
 app.command()(reproduce)
 for results_command in (table, compare, merge, export, report):
     app.command()(results_command)
+app.command("eval")(eval_)
+app.command("import")(import_)
 
 
 @app.command()

@@ -69,8 +69,8 @@ class Features(Protocol):
     """What `evaluate` asks for features of images: an Extractor, or somebody who kept some."""
 
     @property
-    def method(self) -> Method:
-        """Whose features they are."""
+    def method(self) -> Method | None:
+        """Whose features they are, which says how they are compared; None for the cosine."""
         ...
 
     def __call__(self, paths: Sequence[str], doing: str = "features") -> dict[str, Tensor]: ...
@@ -116,9 +116,9 @@ def scores(
             yield probe, score_of(features.method, query, gallery)
 
 
-def score_of(method: Method, query: Encoded, gallery: Encoded) -> Score:
+def score_of(method: Method | None, query: Encoded, gallery: Encoded) -> Score:
     """How a method scores what it has encoded, as `rank` asks for it."""
-    if _is_cosine(method):
+    if method is None or _is_cosine(method):
         return cosine_score(query["features"], gallery["features"])
 
     def block(start: int, stop: int) -> Tensor:
@@ -186,7 +186,7 @@ def query_table(result: TargetResult) -> dict[str, list[Any]]:
     return columns
 
 
-def _ranking(method: Method, query: Encoded, gallery: Encoded, probe: Probe) -> Ranking:
+def _ranking(method: Method | None, query: Encoded, gallery: Encoded, probe: Probe) -> Ranking:
     """One probe split ranked: by the cosine of features, or by the method's own score."""
     known = labels(probe)
     if _is_cosine(method):
@@ -194,8 +194,8 @@ def _ranking(method: Method, query: Encoded, gallery: Encoded, probe: Probe) -> 
     return rank(score_of(method, query, gallery), max_rank=MAX_RANK, **known)
 
 
-def _is_cosine(method: Method) -> bool:
-    return type(method).score is Method.score
+def _is_cosine(method: Method | None) -> bool:
+    return method is None or type(method).score is Method.score
 
 
 def _rows(

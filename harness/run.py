@@ -7,15 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file, save_file
 
 from harness import record
 from harness.catalog import DataCatalog
 from harness.environment import environment, threads
-from harness.evaluate import Extractor, Features, evaluate, probe_metrics, query_table
+from harness.evaluate import Extractor, Features, evaluate
 from harness.failures import could_not_begin, leave_failure, told
 from harness.files import file_digest, write_atomic, write_text
 from harness.holdout import objective, validated_epoch
@@ -31,6 +29,7 @@ from harness.settings import Outcome, Report, Settings
 from harness.shared import StageStore, shared_features
 from harness.signs import utc
 from harness.system import sampled
+from harness.tested import write_target
 from harness.train import cpu_state, make_accelerator, train
 from methods.interface import Method
 from protocols.errors import ReIDError
@@ -291,25 +290,8 @@ class _Job:
         if not self.settings.force:
             features = shared_features(extractor, self.settings.out, self.spec, digest)
         result = evaluate(features, probes, f"{TESTING} {target}")
-        table = pa.table(query_table(result))
-        write_atomic(folder.queries(target), lambda temporary: pq.write_table(table, temporary))
-        done = TargetRecord(
-            run_id=self.spec.id,
-            target=target,
-            target_version=catalog.dataset(target).version,
-            fingerprint=digest,
-            data=catalog.kind,
-            notes=catalog.notes(target),
-            metrics=result.metrics,
-            cmc=result.cmc,
-            probes=[{"name": p.name, **probe_metrics(r)} for p, r in result.probes],
-            images=result.images,
-            queries_sha256=file_digest(folder.queries(target)),
-            seconds=result.seconds,
-            environment=environment(),
-            finished_at=utc(),
-        )
-        self.commit(folder.target(target), done)
+        self.lease.check()
+        write_target(folder, catalog, target, result)
 
 
 def _count_start(folder: RunFolder) -> int:

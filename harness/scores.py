@@ -40,7 +40,7 @@ def cosine_score(query_features: Tensor, gallery_features: Tensor) -> Score:
 
     Raises ReIDError for features of the wrong shape or type, or not finite (side and row named).
     """
-    query, gallery = _unit("query", query_features), _unit("gallery", gallery_features)
+    query, gallery = unit("query", query_features), unit("gallery", gallery_features)
     if query.shape[1] != gallery.shape[1] or query.device != gallery.device:
         raise ReIDError(
             "Query and gallery features must have one width and one device, not "
@@ -65,7 +65,7 @@ def cosine_score(query_features: Tensor, gallery_features: Tensor) -> Score:
     return score
 
 
-def _unit(side: str, features: Tensor) -> Tensor:
+def unit(side: str, features: Tensor) -> Tensor:
     """[N, D] features at unit length, float32 or float64; a zero vector stays zero."""
     if features.ndim != 2 or 0 in features.shape or not features.is_floating_point():
         raise ReIDError(

@@ -27,6 +27,10 @@ NAMED = 8
 """Entries that a message names; of the others it says how many."""
 
 
+IMPORTED = "imported"
+"""The preset of records that `harness import` has made."""
+
+
 @dataclass(frozen=True)
 class Known:
     """What is known of a method besides its records.
@@ -216,7 +220,13 @@ def _conditions(row: Row, config: str) -> dict[str, _Condition]:
     """
     spec, target = row.run.spec, row.target
     found = {
-        "preset": _named("preset", spec.preset, f"preset {spec.preset}"),
+        "preset": _named(
+            "preset",
+            spec.preset,
+            "imported: its features were made elsewhere"
+            if spec.preset == IMPORTED
+            else f"preset {spec.preset}",
+        ),
         "data": _named("data", target.data, f"{target.data} data"),
         f"precision of {spec.preset}": _named(
             "precision", spec.precision, f"computed in {spec.precision}"

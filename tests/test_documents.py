@@ -26,7 +26,7 @@ def test_every_option_in_the_readme_exists(monkeypatch, capsys):
     used = set(re.findall(r"`(--[a-z-]+)", text)) | set(re.findall(r"\| `(--[a-z-]+)", text))
     for command in (
         *("run", "sweep", "reproduce", "ground", "encode", "cost"),
-        *("table", "compare", "merge", "export", "report", "show ranking"),
+        *("table", "compare", "merge", "export", "report", "show ranking", "eval", "import"),
     ):
         monkeypatch.setattr(sys, "argv", ["harness", *command.split(), "--help"])
         with pytest.raises(SystemExit):

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness import plans
-from harness.catalog import DataCatalog, require_standins
+from harness.commands.data import open_data
 from harness.commands.tracking import Mirroring
 from harness.config import PRECISIONS, Precision
 from harness.files import require_writable, write_bytes
@@ -28,10 +28,7 @@ from harness.screen import duration, many, say
 from harness.settings import How, Outcome, Settings
 from harness.tracking import EXPERIMENT, safe
 from harness.train import require_device
-from protocols.datasets.folders import require_data_root
 from protocols.errors import UnknownName
-from protocols.registry import select
-from protocols.types import Protocol
 from results.collect import Row, rows
 
 TABLE, BESIDE = "\nTable:   ", " " * 9
@@ -78,7 +75,8 @@ class Launching:
     def open(self) -> None:
         """The data, and where things go. Raises ReIDError for data that are not there."""
         run = self.run
-        self.selected, self.catalog = _data(run, self.console)
+        memory = run.out / ".verified"
+        self.selected, self.catalog = open_data(run.data, run.protocol, memory, self.console)
         self.settings = Settings(
             run.out, run.device, run.loader_workers, run.force, command=safe(self.command)
         )
@@ -204,23 +202,3 @@ class Launching:
 def names_of(planned: Sequence[PlannedRun]) -> str:
     """The methods of a plan."""
     return ", ".join(dict.fromkeys(one.spec.method for one in planned))
-
-
-def _data(request: RunRequest, console: Console) -> tuple[list[Protocol], DataCatalog]:
-    memory = request.out / ".verified"
-
-    def tell(text: str) -> None:
-        console.print(escape(text), highlight=False)
-
-    if request.data is not None:
-        require_data_root(request.data)
-        catalog = DataCatalog(request.data, memory, tell)
-        return select(request.protocol, catalog.own_keys), catalog
-    from protocols import standin
-
-    selected = select(request.protocol)
-    keys = sorted({k for p in selected for k in (*p.sources, p.target)})
-    require_standins(keys, ", or choose other protocols")
-    # plain text: a spinner is a thread, and beside one the renderer can't use a second core
-    tell("Embedded stand-in data (rendered once, in a few seconds).")
-    return selected, DataCatalog(standin.data_root(keys=tuple(keys)), memory)
