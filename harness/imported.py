@@ -15,8 +15,6 @@ from harness.feature_files import FeatureFile
 from protocols.errors import DataError
 
 SHOWN = 10
-METHOD_VERSION, PRESET = "imported", "imported"
-"""What a record says where features were not computed here."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ from harness.files import file_digest, write_text
 from protocols.errors import ReIDError
 
 RECORD_VERSION = 1
+IMPORTED = "imported"
+"""Preset and method version of a record whose features were made elsewhere (`harness import`)."""
 
 QUERY_COLUMNS = {
     "probe": "name of the probe split",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from harness.pending import work
 from harness.plan import PlannedRun
 from harness.prepare import build, held_out, run_threads, training
 from harness.progress import TESTING, Progress
-from harness.record import RunFolder, RunRecord, TargetRecord
+from harness.record import RunFolder, RunRecord
 from harness.settings import Outcome, Report, Settings
 from harness.shared import StageStore, shared_features
 from harness.signs import utc
@@ -147,11 +146,6 @@ class _Job:
             except ReIDError as error:
                 self.failed(f"{self.planned.title}, target {target}", error)
 
-    def commit(self, path: Path, done: RunRecord | TargetRecord) -> None:
-        """Write a record, if this process is still the one to do so."""
-        self.lease.check()
-        record.write(path, done)
-
     def usable_targets(self) -> list[str]:
         """Targets without a record whose images all decode; the others have failed already.
 
@@ -195,7 +189,9 @@ class _Job:
             state = cpu_state(method)
             self.lease.check()
             write_atomic(self.folder.model, lambda temporary: save_file(state, temporary))
-        self.commit(self.folder.run, self.run_record(method, history, starts - 1))
+        done = self.run_record(method, history, starts - 1)
+        self.lease.check()
+        record.write(self.folder.run, done)
         shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
         self.outcome.trained = True
         return method
@@ -290,8 +286,7 @@ class _Job:
         if not self.settings.force:
             features = shared_features(extractor, self.settings.out, self.spec, digest)
         result = evaluate(features, probes, f"{TESTING} {target}")
-        self.lease.check()
-        write_target(folder, catalog, target, result)
+        write_target(folder, catalog, target, result, check=self.lease.check)
 
 
 def _count_start(folder: RunFolder) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,8 +22,12 @@ def write_target(
     target: str,
     result: TargetResult,
     notes: Sequence[str] = (),
-) -> TargetRecord:
-    """Leave the queries of a target and its record in a run's folder; `notes` are said first."""
+    check: Callable[[], object] = lambda: None,
+) -> None:
+    """Leave the queries of a target and its record in a run's folder; `notes` are said first.
+
+    `check` is called right before the record is written, and raises where somebody else may.
+    """
     table = pa.table(query_table(result))
     write_atomic(folder.queries(target), lambda temporary: pq.write_table(table, temporary))
     done = TargetRecord(
@@ -42,5 +46,5 @@ def write_target(
         environment=environment(),
         finished_at=utc(),
     )
+    check()
     record.write(folder.target(target), done)
-    return done

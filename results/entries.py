@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from harness.record import IMPORTED
 from protocols.errors import ReIDError, UnknownName
 from results.collect import Row
 from results.tables import printable
@@ -25,10 +26,6 @@ LONGEST_VALUE = 15
 """Characters of a condition or a hash in a name."""
 NAMED = 8
 """Entries that a message names; of the others it says how many."""
-
-
-IMPORTED = "imported"
-"""The preset of records that `harness import` has made."""
 
 
 @dataclass(frozen=True)

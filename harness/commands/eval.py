@@ -17,10 +17,10 @@ from harness.environment import environment
 from harness.evaluate import MAX_RANK, evaluate, probe_metrics
 from harness.feature_files import FeatureFile, Side, read_features
 from harness.files import file_digest, write_text
-from harness.imported import METHOD_VERSION, PRESET, SHOWN, NamedFeatures, match
+from harness.imported import SHOWN, NamedFeatures, match
 from harness.lease import hold
 from harness.ranking import rank_features
-from harness.record import RunFolder, RunRecord
+from harness.record import IMPORTED, RunFolder, RunRecord
 from harness.screen import say
 from harness.signs import utc
 from harness.tested import write_target
@@ -72,18 +72,15 @@ def eval_command(request: EvalRequest, as_json: bool, console: Console, stderr: 
     JSON: `mAP`, `rank1`, `rank5`, `rank10`, `mINP` (fractions in 0..1), `valid_queries`,
     `skipped_queries`, and `extra_names` where a file has names that the protocol has not.
     """
-    labelled = request.query, request.gallery
-    named = request.features, request.protocol
-    if all(labelled) and not any(named):
-        metrics = _labelled(*map(_given, labelled))
-        extra: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    if request.query and request.gallery and not (request.features or request.protocol):
+        metrics = _labelled(request.query, request.gallery)
         title = f"{request.query} against {request.gallery}"
-    elif all(named) and not any(labelled):
-        row, catalog = _row(str(request.protocol), request.data, None, stderr)
-        features = _named(_given(request.features), catalog, row.target, stderr)
-        result = evaluate(features, catalog.probes(row.target))
-        metrics, extra = result.metrics, features.extra
-        title = f"{request.features} on {row.name}"
+    elif request.features and request.protocol and not (request.query or request.gallery):
+        row, catalog = _row(request.protocol, request.data, None, stderr)
+        features = _named(request.features, catalog, row.target, stderr)
+        metrics = evaluate(features, catalog.probes(row.target)).metrics
+        extra, title = features.extra, f"{request.features} on {row.name}"
     else:
         raise ReIDError(BOTH_WAYS)
     if as_json:
@@ -120,11 +117,6 @@ def import_command(request: ImportRequest, console: Console, stderr: Console) ->
     say(console, f"Record: {folder.target(row.target)}")
     Mirroring(request.out, request.tracking, console, request.experiment).sync([spec.id])
     return 0
-
-
-def _given(path: Path | None) -> Path:
-    assert path is not None
-    return path
 
 
 def _labelled(query: Path, gallery: Path) -> dict[str, float]:
@@ -197,8 +189,8 @@ def _spec(request: ImportRequest, row: Protocol, catalog: DataCatalog) -> RunSpe
     """What the run is called: not by its features, so that its other targets are beside it."""
     return RunSpec(
         method=request.method,
-        method_version=METHOD_VERSION,
-        preset=PRESET,
+        method_version=IMPORTED,
+        preset=IMPORTED,
         config={},
         weights=(),
         sources={key: _fingerprint(catalog, key, row) for key in row.sources},
