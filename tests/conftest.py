@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
-from functools import partialmethod
+from collections.abc import Callable, Generator, Iterator
+from copy import deepcopy
+from functools import cache, partialmethod
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +26,38 @@ os.environ["HARNESS_WORKERS"] = "0"
 
 # two threads on busy cores wait for each other at every operator
 torch.set_num_threads(1)
+
+TOGETHER = (("tests/faults", "tests/harness/test_command_line.py"), ("tests/harness/tracking",))
+"""Tests that share processes which take seconds to begin: one worker has all of a group."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`--dist loadfile`, but a group of `TOGETHER` is as one file."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            group = next(filter(nodeid.startswith, TOGETHER), (super()._split_scope(nodeid),))
+            return group[0]
+
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is there before the first test stays, and is not looked through for garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    """Libraries count at the end what nobody has collected."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +82,40 @@ def _pictures_are_packed_fast() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         real, fast = FigureCanvasAgg.print_png, {"compress_level": 1}
         patch.setattr(FigureCanvasAgg, "print_png", partialmethod(real, pil_kwargs=fast))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _disks_are_not_waited_for() -> Iterator[None]:
+    """A power cut is not among the faults that are tried, and what it spares is seen at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _options_are_read_once() -> Iterator[None]:
+    """The signatures of all commands, which a process of a user's reads once, too."""
+    import typer.main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _weights_are_read_once() -> Iterator[None]:
+    """Those of the tiny CLIP, which every test that trains begins with a copy of."""
+    from methods.parts import tiny_clip
+
+    real = tiny_clip.load
+    kept = cache(real)
+
+    def load(path: Path = tiny_clip.WEIGHTS) -> Any:
+        return deepcopy(kept()) if path == tiny_clip.WEIGHTS else real(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_clip, "load", load)
         yield
 
 
