@@ -49,17 +49,33 @@ def apply(
     `move` is what `draw_move` has drawn from `rng` just before; it is drawn here if None.
     """
     move = move or draw_move(transform, rng)
+    tensor = normalised(transform, torch.from_numpy(moved(transform, image, move)))
+    if transform.erase and rng.random() < transform.erase:
+        _erase(tensor, rng)
+    return tensor
+
+
+def moved(transform: Transform, image: PillowImage.Image, move: Move) -> np.ndarray:
+    """A decoded image as pixels [H, W, 3] uint8, all of `transform` but the last steps."""
     height, width = transform.size
     image = image.resize((width, height), RESAMPLING[transform.interpolation])
     if move.flip:
         image = image.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT)
-    pixels = _shift(np.asarray(image, dtype=np.uint8), move)
-    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div_(255)
-    mean, std = (torch.tensor(v)[:, None, None] for v in (transform.mean, transform.std))
-    tensor = (tensor - mean) / std
-    if transform.erase and rng.random() < transform.erase:
-        _erase(tensor, rng)
-    return tensor.contiguous()
+    # a copy, because torch takes no array that can't be written
+    pixels = np.array(image, dtype=np.uint8)
+    return _shift(pixels, move) if move.down or move.right else pixels
+
+
+def normalised(transform: Transform, pixels: Tensor) -> Tensor:
+    """Pixels [..., H, W, 3] uint8 to [..., 3, H, W] float32, where they lie."""
+    first = pixels.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)
+    # a GPU multiplies by the inverse of a plain number, and the last digit is another
+    whole = torch.tensor(255.0, device=pixels.device)
+    mean, std = (
+        torch.tensor(v, device=pixels.device)[:, None, None]
+        for v in (transform.mean, transform.std)
+    )
+    return first.div_(whole).sub_(mean).div_(std)
 
 
 def _shift(pixels: np.ndarray, move: Move) -> np.ndarray:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from harness.files import write_text
-from protocols import standin
+from protocols import standin, variants
 from protocols.check import count_differences, verify_images
 from protocols.contents import Contents
 from protocols.datasets import CARDS, Dataset, custom_keys, open_dataset
 from protocols.errors import DataError, ReIDError
 from protocols.fingerprint import fingerprint
 from protocols.standin import is_standin
-from protocols.types import Probe, SourceImages, Split
+from protocols.types import DISTRACTOR_PID, Probe, SourceImages, Split
+from protocols.variants import Degradation, Variant, dataset_of
 
 SHOWN = 10
 
@@ -66,13 +69,17 @@ class DataCatalog:
         return custom_keys(self.root)
 
     def dataset(self, key: str) -> Dataset:
-        """A data set, opened. Raises DataError where it is missing or half-copied."""
+        """The data set of a source or a target, opened.
+
+        Raises DataError where it is missing or half-copied.
+        """
+        key = dataset_of(key)
         if key not in self._datasets:
             self._datasets[key] = open_dataset(key, self.root)
         return self._datasets[key]
 
     def notes(self, key: str) -> list[str]:
-        """What a row must say of a data set: version, oddities, counts unlike its card's."""
+        """What a row must say of source or target: version, oddities, counts unlike its card's."""
         dataset = self.dataset(key)
         version = [f"version {dataset.version}"] if dataset.version else []
         unlike = count_differences(dataset)
@@ -91,9 +98,13 @@ class DataCatalog:
         return self._sources[key, which]
 
     def probes(self, key: str) -> tuple[Probe, ...]:
-        """The probe splits of a target."""
+        """The probe splits of a target. Raises DataError where a variant leaves nothing of one."""
+        key = listed(key)
         if key not in self._probes:
-            self._probes[key] = self.dataset(key).probes()
+            probes = self.dataset(key).probes()
+            if not variants.split(key)[1].distractors:
+                probes = tuple(map(_without_distractors, probes))
+            self._probes[key] = probes
         return self._probes[key]
 
     def target_splits(self, key: str) -> list[Split]:
@@ -109,8 +120,10 @@ class DataCatalog:
         return self._fingerprint(("source", key, which), [self.source(key, which)])
 
     def target_fingerprint(self, key: str) -> str:
-        """Fingerprint of a target's probe splits."""
-        return self._fingerprint(("target", key), self.target_splits(key))
+        """Fingerprint of a target's probe splits, and of what is done to their images."""
+        found = self._fingerprint(("target", listed(key)), self.target_splits(key))
+        degradation = variants.split(key)[1].degradation
+        return _degraded(found, degradation) if degradation else found
 
     def _fingerprint(self, name: tuple[str, ...], splits: Iterable[Split]) -> str:
         if name not in self._fingerprints:
@@ -133,14 +146,18 @@ class DataCatalog:
     def same_folder(self, source: str, target: str) -> bool:
         """Whether two of the known data sets are one folder, by a link for example."""
         # CSVs may well lie side by side
-        if source not in CARDS or target not in CARDS:
+        if source not in CARDS or dataset_of(target) not in CARDS:
             return False
         return self.dataset(source).root.resolve() == self.dataset(target).root.resolve()
+
+    def digests(self, paths: Iterable[str]) -> dict[str, str]:
+        """Path below the root -> SHA-256 of the image."""
+        return self.contents.digests(paths)
 
     def common_files(self, source: str, which: SourceImages, target: str) -> list[tuple[str, str]]:
         """Training images of a source whose very content is in a target: (source's, target's)."""
         mine = self._digests(("source", source, which), [self.source(source, which)])
-        tested = self._digests(("target", target), self.target_splits(target))
+        tested = self._digests(("target", listed(target)), self.target_splits(target))
         theirs = {digest: path for path, digest in tested.items()}
         return [(path, theirs[digest]) for path, digest in mine.items() if digest in theirs]
 
@@ -152,6 +169,7 @@ class DataCatalog:
         `watch` is called with (images done, images in all) meanwhile.
         Raises DataError naming the files that do not decode.
         """
+        key = dataset_of(key)
         mark = self.memory / digest if self.memory else None
         if digest in self._verified or (mark and mark.exists()):
             return
@@ -167,3 +185,24 @@ class DataCatalog:
         self._verified.add(digest)
         if mark:
             write_text(mark, json.dumps({"dataset": key, "images": len(paths)}) + "\n")
+
+
+def listed(target: str) -> str:
+    """The target with the same lists of images and nothing else changed: of `D/flip` it is `D`."""
+    key, variant = variants.split(target)
+    return variants.join(key, Variant(distractors=variant.distractors))
+
+
+def _degraded(fingerprint: str, degradation: Degradation) -> str:
+    """The fingerprint of degraded images, from that of the images as they are."""
+    from harness.degradations import VERSION
+
+    text = f"{fingerprint}\t{degradation.name}\t{VERSION}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_distractors(probe: Probe) -> Probe:
+    kept = tuple(image for image in probe.gallery.images if image.pid != DISTRACTOR_PID)
+    if not kept:
+        raise DataError(f"{probe.gallery.dataset}: the gallery holds nothing but distractors.")
+    return replace(probe, gallery=replace(probe.gallery, images=kept))

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from harness import cli_show_figures, cli_show_rankings
+from harness import cli_show_degradations, cli_show_figures, cli_show_rankings
 from harness.cli_collect import export, merge
 from harness.cli_compare import compare
 from harness.cli_eval import eval_, import_
@@ -55,6 +55,7 @@ app = typer.Typer(
 )
 cli_show_figures.register(show_app)
 cli_show_rankings.register(show_app)
+cli_show_degradations.register(show_app)
 app.add_typer(show_app, name="show")
 STOPPED = (130, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 
@@ -63,7 +64,11 @@ STOPPED = (130, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 def run(
     method: Annotated[str, typer.Option(help="Name, package.module:Class, or a comma list.")],
     protocol: Annotated[
-        str, typer.Option(help="Row (MA->D, MA:D, MA+D+C3->MS), group (all, P1, ...), comma list.")
+        str,
+        typer.Option(
+            help="Row (MA->D, MA:D, MA+D+C3->MS), group (all, P1, ...), comma list; "
+            "variants of the target behind a slash (MA->D/flip+rerank, all/occluded-3)."
+        ),
     ],
     data: DataOption = None,
     preset: PresetOption = None,
@@ -81,6 +86,12 @@ def run(
     cpus_per_run: CpusOption = None,
     address: AddressOption = None,
     dry_run: DryRunOption = False,
+    seen: Annotated[
+        bool, typer.Option(help="Test on the sources' own test sets, too: the seen domains.")
+    ] = False,
+    keep_features: Annotated[
+        bool, typer.Option(help="Keep the targets' features for other variants of them.")
+    ] = False,
 ) -> None:
     """Train and test methods on protocols; what is done already is not computed again."""
     from harness.commands.run import RunRequest, run_command
@@ -102,6 +113,8 @@ def run(
         loader_workers=loader_workers,
         how=How(workers, gpus_per_run, cpus_per_run, address),
         dry_run=dry_run,
+        seen=seen,
+        keep_features=keep_features,
     )
     raise typer.Exit(run_command(request, console))
 
@@ -199,10 +212,10 @@ def sweep(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="protocols, methods or datasets")],
+    what: Annotated[str, typer.Argument(help="protocols, variants, methods or datasets")],
     as_json: JsonOption = False,
 ) -> None:
-    """List the protocols, the methods or the data sets that are known."""
+    """List the protocols, the variants of targets, the methods or the data sets that are known."""
     from harness.commands.list import list_command
 
     list_command(what, as_json, console)
@@ -236,6 +249,10 @@ def encode(
         str | None, typer.Option(help="tiny or paper; default: the run's, else paper.")
     ] = None,
     set_: SetOption = None,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Add the features of mirror images.")
+    ] = False,
     device: DeviceOption = "auto",
     loader_workers: WorkersOption = 0,
 ) -> None:
@@ -249,6 +266,8 @@ def encode(
         out=out,
         preset=preset,
         overrides=tuple(set_ or ()),
+        precision=precision,
+        flip=flip,
         device=device,
         loader_workers=loader_workers,
     )

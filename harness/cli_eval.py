@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.options import (
+    AddressOption,
     DataOption,
     ExperimentOption,
     JsonOption,
@@ -17,30 +18,88 @@ from harness.options import (
     stderr,
 )
 
-FORMATS = ".npz, .safetensors, .pt, .mat or .parquet"
+FORMATS = ".npy, .npz, .safetensors, .pt, .mat or .parquet"
+SEVERAL = (
+    "Repeat it, or give a folder or a quoted pattern: rows count on from file to file, by name."
+)
 
 
 def eval_(
     query: Annotated[
-        Path | None, typer.Option(help=f"Features, pids and camids of the queries: {FORMATS}.")
+        list[str] | None,
+        typer.Option(help=f"Features, pids and camids of the queries: {FORMATS}. {SEVERAL}"),
     ] = None,
-    gallery: Annotated[Path | None, typer.Option(help="Those of the gallery.")] = None,
+    gallery: Annotated[
+        list[str] | None, typer.Option(help="Those of the gallery, likewise: 'shards/*.npy'.")
+    ] = None,
     features: Annotated[
         Path | None,
         typer.Option(help="Instead: features and names of the images of --protocol's target."),
     ] = None,
-    protocol: Annotated[str | None, typer.Option(help="A row, such as MA->D.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="A row, such as MA->D or MA->D/rerank.")
+    ] = None,
     data: DataOption = None,
+    distance: Annotated[str, typer.Option(help="cosine or euclidean.")] = "cosine",
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="k-reciprocal re-ranking; features in memory.")
+    ] = False,
+    k1: Annotated[int | None, typer.Option(help="Of --rerank: neighbours; default 20.")] = None,
+    k2: Annotated[
+        int | None, typer.Option(help="Of --rerank: neighbours that are averaged; default 6.")
+    ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option("--lambda", help="Of --rerank: weight of the distance; default 0.3."),
+    ] = None,
+    all_cameras: Annotated[
+        bool,
+        typer.Option("--all-cameras", help="Keep images of the query's camera in its gallery."),
+    ] = False,
+    no_distractors: Annotated[
+        bool, typer.Option("--no-distractors", help="Leave out gallery images with pid 0.")
+    ] = False,
+    measures: Annotated[
+        str | None,
+        typer.Option(help="Besides: single-shot, verification, open-set; a comma list, or all."),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes that share the gallery, over Ray; 0, 1: this one."),
+    ] = 0,
+    address: AddressOption = None,
+    approximate: Annotated[
+        bool,
+        typer.Option("--approximate", help="Through FAISS; its recall beside the exact ranks."),
+    ] = False,
+    neighbours: Annotated[
+        int, typer.Option(min=1, help="Of --approximate: length of a query's list.")
+    ] = 1000,
+    probes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of --approximate: cells looked through; default: a sixteenth."),
+    ] = None,
+    sample: Annotated[
+        int,
+        typer.Option(min=0, help="Of --approximate: queries ranked exactly, too; 0: all."),
+    ] = 200,
     as_json: JsonOption = False,
 ) -> None:
     """Measure features that were made elsewhere: mAP, CMC and mINP.
 
-    Either two files with labels, or one with the names of images, whose labels and lists are then
-    the protocol's.
+    Either files with labels, which may be larger than memory (.npy, .safetensors, .npz), or one
+    with the names of images, whose labels and lists are then the protocol's.
     """
+    from harness.approximate import Approximation
     from harness.commands.eval import EvalRequest, eval_command
+    from harness.commands.eval_options import measure_names, variant_of
 
-    request = EvalRequest(query, gallery, features, protocol, data)
+    variant = variant_of(distance, rerank, k1, k2, weight, all_cameras, no_distractors)
+    how = Approximation(neighbours, probes, sample) if approximate else None
+    sides = tuple(query or ()), tuple(gallery or ())
+    request = EvalRequest(
+        *sides, features, protocol, data, variant, measure_names(measures), workers, address, how
+    )
     raise typer.Exit(eval_command(request, as_json, console, stderr))
 
 
@@ -63,7 +122,7 @@ def import_(
 
     It stands in the same tables and is compared by the same statistics, marked as imported.
     """
-    from harness.commands.eval import ImportRequest, import_command
+    from harness.commands.import_features import ImportRequest, import_command
 
     request = ImportRequest(
         features, method, protocol, seed, data, out, force, tracking, experiment

@@ -13,7 +13,10 @@ from harness.options import OutOption, PublishedOption, console, stderr
 def table(
     what: Annotated[
         str,
-        typer.Argument(help="1 to 13 of the MUVA paper, or protocols: a row, a group, a list."),
+        typer.Argument(
+            help="1 to 13 of the MUVA paper; protocols: a row, a group, a list; or robustness, "
+            "seen, variants, verification."
+        ),
     ],
     kind: Annotated[
         str | None,
@@ -27,7 +30,11 @@ def table(
         typer.Option(help="Comma list of names as the table has them, or all: settings, too."),
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="For tables 5 to 12. Default: ablation, as in the paper.")
+        str | None,
+        typer.Option(
+            help="For tables 5 to 12 (default: ablation, as in the paper) and those without a "
+            "number (default: all that were run)."
+        ),
     ] = None,
     with_published: PublishedOption = False,
     file: Annotated[
@@ -36,6 +43,10 @@ def table(
     out: OutOption = Path("runs"),
 ) -> None:
     """Print finished rows in the form of a paper's table; nothing is computed.
+
+    robustness: what is lost on degraded images; seen: the sources' own test sets beside unseen
+    targets; variants: flip, rerank, bf16 and others beside the target as it is; verification: ROC,
+    open-set and single-shot rates.
 
     Published numbers stand beside ours on the official data with the paper's preset only. With
     --with-published and no rows, the paper's table is printed as it is.

@@ -10,12 +10,14 @@ Sizes: Q queries, G gallery items, D feature dimensions.
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.scores import Score
+from harness.scores import NotFinite, Score
 from protocols.errors import ReIDError
 
 LANES = 32
@@ -26,18 +28,32 @@ PART_BYTES = 8_000_000
 Floats = NDArray[np.floating]
 
 
+class Rows(Protocol):
+    """[N, D] features that give some rows at a time: an array, or what stays in its files."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
 class Features:
     """[N, D] features of one side, a Tensor or an array (memory-mapped, too), in any float type.
 
     Nothing is read but what `read` is asked for. Raises ReIDError for a wrong shape or type.
     """
 
-    def __init__(self, side: str, values: Tensor | Floats) -> None:
+    def __init__(self, side: str, values: Tensor | Rows) -> None:
         self.side, self.values = side, values.detach() if isinstance(values, Tensor) else values
         floating = (
             values.is_floating_point()
             if isinstance(values, Tensor)
-            else values.dtype in (np.float16, np.float32, np.float64)
+            # of either byte order
+            else values.dtype.kind == "f" and values.dtype.itemsize in (2, 4, 8)
         )
         if values.ndim != 2 or 0 in values.shape or not floating:
             raise ReIDError(
@@ -49,7 +65,7 @@ class Features:
     @property
     def wide(self) -> bool:
         """Whether they are float64, and float32 would lose some."""
-        return self.values.dtype in (torch.float64, np.float64)
+        return self.values.dtype.itemsize == 8
 
     def read(self, rows: slice | NDArray[np.int64], dtype: type[np.floating]) -> Floats:
         """Some rows, [n, D], as one block of float32 or float64; where possible, no copy.
@@ -61,7 +77,7 @@ class Features:
             part = part.to(torch.float64 if dtype is np.float64 else torch.float32).cpu().numpy()
         return np.asarray(np.require(part, dtype, ("C", "A", "W")))
 
-    def refuse(self) -> ReIDError:
+    def refuse(self) -> NotFinite:
         """The error that names the first row with nan or inf."""
         row, step = -1, part_rows(self.D)
         for start in range(0, self.N, step):
@@ -69,10 +85,7 @@ class Features:
             if bad.any():
                 row = start + int(bad.argmax())
                 break
-        return ReIDError(
-            f"The {self.side} features hold nan or inf, first in row {row}. The model diverged, or "
-            "overflowed in half precision."
-        )
+        return NotFinite(self.side, row)
 
 
 def part_rows(width: int) -> int:
@@ -85,7 +98,7 @@ def exact_scores(query: Features, gallery: Features) -> Score:
 
     Raises ReIDError for features that hold nan or inf.
     """
-    (q, _), (g, lengths) = _measured(query), _measured(gallery)
+    (q, _), (g, lengths) = measured(query), measured(gallery)
 
     def score(start: int, stop: int) -> Tensor:
         rows = [_dots(row, g) / lengths for row in q[start:stop]]
@@ -94,7 +107,7 @@ def exact_scores(query: Features, gallery: Features) -> Score:
     return score
 
 
-def _measured(features: Features) -> tuple[Floats, NDArray[np.float64]]:
+def measured(features: Features) -> tuple[Floats, NDArray[np.float64]]:
     """All rows in float64, [N, LANES * n] with zeros at the end, and their lengths, 1 for zero.
 
     Each row is scaled by a power of two, which is exact, so that no square overflows.

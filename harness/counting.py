@@ -35,7 +35,7 @@ from harness.matches import Index, Matches, People
 from harness.scores import full_precision
 from protocols.errors import ReIDError
 
-QUERY_BYTES = 100_000_000
+QUERY_BYTES = 40_000_000
 """How much of the queries' features is taken at once; the gallery is read once for each part."""
 QUERY_ROWS = 512
 """How many queries a thread multiplies with a tile at a time."""
@@ -77,6 +77,26 @@ class Product:
         return (scores.to_dense() if self.onednn else scores).cpu().numpy()
 
 
+@dataclass(frozen=True)
+class Threads:
+    """A pool of threads, and how many they are."""
+
+    pool: ThreadPoolExecutor
+    number: int
+
+
+@contextmanager
+def threads_of_torch() -> Iterator[Threads]:
+    """As many threads as torch may use, each multiplying alone: none waits for another's part."""
+    number = torch.get_num_threads()
+    torch.set_num_threads(1)  # new threads take this over
+    try:
+        with ThreadPoolExecutor(number) as pool:
+            yield Threads(pool, number)
+    finally:
+        torch.set_num_threads(number)
+
+
 def feature_ranks(
     query: Features, gallery: Features, people: People, tile: int | None = None
 ) -> Iterator[tuple[int, Index]]:
@@ -86,16 +106,26 @@ def feature_ranks(
     """
     on = query.values.device if isinstance(query.values, Tensor) else torch.device("cpu")
     tile = part_rows(gallery.D) if tile is None else tile
-    with full_precision(on.type), _threads() as threads:
-        for start, stop in people.blocks(max(1, QUERY_BYTES // (4 * query.D))):
-            block = _Block(query, gallery, people, start, stop, Product(on))
-            block.score_matches()
-            block.count(threads, tile)
-            yield from _ranks(block.matches, start)
+    with full_precision(on.type), threads_of_torch() as threads:
+        for start, stop in query_blocks(people, query.D):
+            block = Block(query, gallery, people, start, stop, Product(on))
+            block.score_matches(0, gallery.N)
+            block.matches.sort()
+            block.count(threads, tile, 0, gallery.N)
+            yield from ranks_of(block.matches, start)
 
 
-class _Block:
-    """Queries `start` to `stop`, as 0, 1, ..., and what is known of them."""
+def query_blocks(people: People, width: int) -> Iterator[tuple[int, int]]:
+    """The ranges of queries that are counted at once, of features of D = `width` numbers."""
+    return people.blocks(max(1, QUERY_BYTES // (4 * width)))
+
+
+class Block:
+    """Queries `start` to `stop`, as 0, 1, ..., and what is known of them.
+
+    Items of the gallery are scored and counted a range at a time, by one process or several:
+    `score_matches` of all ranges comes first, then `matches.sort`, then `count` of all ranges.
+    """
 
     def __init__(
         self,
@@ -114,10 +144,10 @@ class _Block:
         self.slack = np.array([lengths * _bound(n) for n in (D, min(D, kernels.NEAR_TERMS))])
         self.matches = people.matches(start, stop)
 
-    def score_matches(self) -> None:
-        """Score every match in float64; only these rows of the gallery are read, in order."""
+    def score_matches(self, first: int, last: int) -> None:
+        """Score the matches among items `first` to `last` in float64, reading these rows alone."""
         matches, step = self.matches, part_rows(self.gallery.D)
-        items = np.unique(matches.index)
+        items = np.unique(matches.index[matches.within(first, last)])
         for at in range(0, len(items), step):
             index = items[at : at + step]
             kernels.score_matches(
@@ -129,18 +159,18 @@ class _Block:
                 matches.starts,
                 matches.score,
             )
-        matches.sort()
 
-    def count(self, threads: _Threads, tile: int) -> None:
-        """Go through the gallery; the next tile is read while one is counted."""
-        first = range(0, len(self.queries), QUERY_ROWS)
-        following = threads.pool.submit(self._tile, 0, tile)
+    def count(self, threads: Threads, tile: int, first: int, last: int) -> None:
+        """Go through items `first` to `last`; the next tile is read while one is counted."""
+        starts = range(0, len(self.queries), QUERY_ROWS)
+        queries = [(at, self.product.factor(self.queries[at : at + QUERY_ROWS])) for at in starts]
+        following = threads.pool.submit(self._tile, first, min(first + tile, last))
         wrong = 0
-        for start in range(0, self.gallery.N, tile):
-            now = following.result()
-            if start + tile < self.gallery.N:
-                following = threads.pool.submit(self._tile, start + tile, tile)
-            wrong += sum(threads.pool.map(partial(self._count, now), first))
+        for start in range(first, last, tile):
+            now, after = following.result(), start + tile
+            if after < last:
+                following = threads.pool.submit(self._tile, after, min(after + tile, last))
+            wrong += sum(threads.pool.map(partial(self._count, now), queries))
         if wrong:
             raise ReIDError(
                 f"{wrong} products were less exact than float32 allows. A setting makes float32 "
@@ -157,14 +187,15 @@ class _Block:
             kernels.measure(part, lengths)
         return part, lengths
 
-    def _tile(self, start: int, size: int) -> Tile:
-        rows, lengths = self._measured(self.gallery, slice(start, start + size))
+    def _tile(self, start: int, stop: int) -> Tile:
+        rows, lengths = self._measured(self.gallery, slice(start, stop))
         weights = (1 / lengths).astype(np.float32)
         return Tile(start, rows, lengths, weights, self.product.factor(rows))
 
-    def _count(self, tile: Tile, first: int) -> int:
-        queries = self.product.factor(self.queries[first : first + QUERY_ROWS])
-        scores = self.product(queries, tile.factor)
+    def _count(self, tile: Tile, queries: tuple[int, Tensor]) -> int:
+        """Count a tile for some queries: the first of them, and all as a factor of products."""
+        first, factor = queries
+        scores = self.product(factor, tile.factor)
         scores[:, self.people.junk[tile.start : tile.start + len(tile.rows)]] = -np.inf
         return _count(
             self.matches,
@@ -184,7 +215,7 @@ def _bound(terms: int) -> float:
 
 def score_ranks(blocks: Iterable[ScoreBlock], people: People) -> Iterator[tuple[int, Index]]:
     """The same from blocks of exact scores, each [b, G] and with its first query."""
-    with _threads() as threads:
+    with threads_of_torch() as threads:
         for start, scores in blocks:
             matches = people.matches(start, start + len(scores))
             owner = np.repeat(np.arange(len(scores)), np.diff(matches.starts))
@@ -193,7 +224,7 @@ def score_ranks(blocks: Iterable[ScoreBlock], people: People) -> Iterator[tuple[
             step = -(-len(scores) // threads.number)
             first = range(0, len(scores), step)
             list(threads.pool.map(partial(_count_exact, matches, people, scores, step), first))
-            yield from _ranks(matches, start)
+            yield from ranks_of(matches, start)
 
 
 def _count_exact(matches: Matches, people: People, scores: Floats, step: int, first: int) -> None:
@@ -233,24 +264,7 @@ def _count(
     )
 
 
-def _ranks(matches: Matches, start: int) -> Iterator[tuple[int, Index]]:
+def ranks_of(matches: Matches, start: int) -> Iterator[tuple[int, Index]]:
+    """Every valid query, from number `start` on, with the ranks of its matches."""
     for q in np.flatnonzero(np.diff(matches.starts)):
         yield start + int(q), matches.ranks(int(q))
-
-
-@dataclass(frozen=True)
-class _Threads:
-    pool: ThreadPoolExecutor
-    number: int
-
-
-@contextmanager
-def _threads() -> Iterator[_Threads]:
-    """As many threads as torch may use, each multiplying alone: none waits for another's part."""
-    number = torch.get_num_threads()
-    torch.set_num_threads(1)  # new threads take this over
-    try:
-        with ThreadPoolExecutor(number) as pool:
-            yield _Threads(pool, number)
-    finally:
-        torch.set_num_threads(number)

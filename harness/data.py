@@ -1,4 +1,4 @@
-"""From image files to batches: decoding, the PK sampler, what a stage sees.
+"""From image files to batches: the loader, the PK sampler, what a stage sees.
 
 Nothing here depends on how many workers there are: what is drawn for an image comes from
 (seed, stage, epoch, position), and an epoch's batches from (seed, stage, epoch).
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -17,45 +17,27 @@ from PIL import Image as PillowImage
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from harness.augment import apply, draw_move, move_masks
+from harness.augment import apply, draw_move, move_masks, moved, normalised
+from harness.decoding import decode
 from harness.exchange import Exchange
 from harness.seeds import generator
 from methods.interface import SourceInfo, TrainBatch, Transform, Transforms
-from protocols.errors import DataError
 from protocols.labels import label_map
 from protocols.types import Image, Split
+from protocols.variants import Degradation
 
-
-def decode(path: Path) -> PillowImage.Image:
-    """An image file as RGB, whatever its colour mode. Raises DataError naming the file."""
-    try:
-        with PillowImage.open(path) as image:
-            return _to_rgb(image)
-    except Exception as error:
-        raise DataError(
-            f"{path} could not be decoded ({error}). Replace the file from the data set's archive; "
-            "`harness check --data DIR` lists every damaged one."
-        ) from error
-
-
-def _to_rgb(image: PillowImage.Image) -> PillowImage.Image:
-    if image.mode == "F":
-        raise ValueError("it has floating-point pixels, whose range nobody knows")
-    if image.mode.startswith("I"):
-        # Pillow would clip 16 bits to 8, which makes everything white
-        grey = np.asarray(image).astype(np.float64) / 257
-        return PillowImage.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
-
-
+CPU = torch.device("cpu")
 Item = tuple[int, Tensor, Tensor | None]
 
 
 class ImageFiles(Dataset[Item]):
-    """Image files under one transform; item (position, row) -> (row, [3, H, W], [R, h, w] or None).
+    """Image files under one transform; item (position, row) -> (row, image, [R, h, w] or None).
 
+    The image is [H, W, 3] uint8, a quarter of what it becomes, on its way from worker to main
+    process; or what `apply` makes of it, where noise is drawn into that. `finished` takes both.
     `purpose` seeds the augmentation of every item together with its position in the epoch, so an
     image met twice in an epoch is augmented twice. `masks` [N, R, h, w] bool go where it goes.
+    `degradation` is done to a decoded image before anything else.
     """
 
     def __init__(
@@ -65,9 +47,10 @@ class ImageFiles(Dataset[Item]):
         transform: Transform,
         purpose: tuple = (),
         masks: Tensor | None = None,
+        degradation: Degradation | None = None,
     ) -> None:
         self.root, self.paths, self.transform, self.purpose = root, paths, transform, purpose
-        self.masks = masks
+        self.masks, self.degradation = masks, degradation
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -75,20 +58,44 @@ class ImageFiles(Dataset[Item]):
     def __getitem__(self, item: tuple[int, int]) -> Item:
         position, row = item
         rng = generator(*self.purpose, position) if self.purpose else generator(0, position)
-        image = decode(self.root / self.paths[row])
+        image = self._decoded(self.paths[row])
         move = draw_move(self.transform, rng)
-        pixels = apply(self.transform, image, rng, move)
+        if self.transform.erase:
+            pixels = apply(self.transform, image, rng, move)
+        else:
+            pixels = torch.from_numpy(moved(self.transform, image, move))
         if self.masks is None:
             return row, pixels, None
         masks = move_masks(self.masks[row].numpy(), move, self.transform.size)
         return row, pixels, torch.from_numpy(masks.copy())
 
+    def finished(self, images: Tensor) -> Tensor:
+        """A batch of items' images as [B, 3, H, W] float32, where they lie."""
+        if images.dtype == torch.uint8:
+            return normalised(self.transform, images)
+        return images
+
+    def _decoded(self, path: str) -> PillowImage.Image:
+        image = decode(self.root / path)
+        if self.degradation is None:
+            return image
+        from harness.degradations import degrade
+
+        # a data set's folder may have several names
+        return degrade(image, self.degradation, PurePosixPath(path).name)
+
 
 def image_batches(
-    files: ImageFiles, batches: Sequence[Sequence[int]], workers: int = 0
+    files: ImageFiles,
+    batches: Sequence[Sequence[int]],
+    workers: int = 0,
+    device: torch.device = CPU,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each batch of rows: (rows [B], images [B, 3, H, W]), decoded in `workers` processes."""
-    for rows, images, _ in _loaded(files, batches, workers):
+    """For each batch of rows: (rows [B], images [B, 3, H, W] on `device`).
+
+    Decoded in `workers` processes, a few batches ahead.
+    """
+    for rows, images, _ in _loaded(files, batches, workers, device=device):
         yield rows, images
 
 
@@ -104,8 +111,9 @@ def _loaded(
     batches: Sequence[Sequence[int]],
     workers: int = 0,
     share: Callable[[int], slice] = _all,
+    device: torch.device = CPU,
 ) -> Iterator[Loaded]:
-    """The `share` of every batch; an image is augmented as in the whole batch."""
+    """The `share` of every batch, images on `device`; each is augmented as in the whole batch."""
     position, items = 0, []
     for rows in batches:
         items.append([(position + i, row) for i, row in enumerate(rows)][share(len(rows))])
@@ -114,9 +122,12 @@ def _loaded(
         files,
         batch_sampler=items,
         num_workers=workers,
+        # a GPU takes pinned images while it computes
+        pin_memory=device.type == "cuda",
         collate_fn=partial(_collate, files.transform.size),
     )
-    yield from loader
+    for found, images, masks in loader:
+        yield found, files.finished(images.to(device, non_blocking=True)), masks
 
 
 def _collate(size: tuple[int, int], items: list[Item]) -> Loaded:
@@ -233,7 +244,7 @@ class TrainingImages:
     ) -> Iterator[TrainBatch]:
         paths = [i.path for i in self.images]
         files = ImageFiles(self.root, paths, transform, purpose, self.part_masks)
-        for loaded in _loaded(files, batches, self.workers, share):
+        for loaded in _loaded(files, batches, self.workers, share, self.device):
             yield self._batch(*loaded)
 
     def _batch(self, rows: Tensor, images: Tensor, masks: Tensor | None = None) -> TrainBatch:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("dg-reid-harness", "torch", "torchvision", "open_clip_torch", "accelerate", "numpy",
-            "pillow")  # fmt: skip
+            "pillow", "simplejpeg")  # fmt: skip
 
 
 def environment() -> dict[str, Any]:

@@ -8,31 +8,38 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data import ImageFiles, image_batches, in_order
-from harness.progress import EVALUATION_PASS, Progress
+from harness.encode import FEATURES
+from harness.euclidean import euclidean_rows, euclidean_score
+from harness.extract import Encoded
 from harness.ranking import Ranking, Score, cosine_score, exact_score, rank, rank_features
 from harness.record import QUERY_COLUMNS
-from methods.interface import Batch, Method
+from harness.reranking import reranked_score
+from methods.interface import Method
+from protocols.errors import ReIDError
 from protocols.types import Image, Probe
+from protocols.variants import ALL_CAMERAS, EUCLIDEAN, Reading, Side, Variant
 
-Encoded = dict[str, Tensor]
-"""What `encode` returned, a row an image."""
-BATCH_SIZE = 128
+if TYPE_CHECKING:
+    from harness.measures import Measures
+
 MAX_RANK = 50
+MEASURES = ("single-shot", "verification", "open-set")
+"""What every target is measured by besides its ranking (`harness.measures`)."""
+SIDES: tuple[Side, Side] = ("query", "gallery")
 
 
 @dataclass(frozen=True)
 class TargetResult:
     """Rankings per probe split and the means over them.
 
-    `metrics` are fractions in 0..1 and counts of queries; `cmc[k-1]` is Rank-k.
+    `metrics` are fractions in 0..1 and counts of queries; `cmc[k-1]` is Rank-k; `curves` are those
+    of `harness.measures`.
     """
 
     probes: tuple[tuple[Probe, Ranking], ...]
@@ -40,29 +47,7 @@ class TargetResult:
     cmc: list[float]
     images: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class Extractor:
-    """Turns image files below `root` into features, in evaluation mode."""
-
-    method: Method
-    root: Path
-    device: torch.device
-    workers: int = 0
-    progress: Progress = field(default_factory=Progress)
-
-    @torch.no_grad()
-    def __call__(self, paths: Sequence[str], doing: str = "features") -> dict[str, Tensor]:
-        """Features in the order of `paths`: what `encode` returned, [N, ...] each, float32."""
-        self.method.eval()
-        files = ImageFiles(self.root, paths, self.method.transforms().eval)
-        parts: list[dict[str, Tensor]] = []
-        for _, images in image_batches(files, in_order(len(paths), BATCH_SIZE), self.workers):
-            encoded = self.method.encode(Batch(images.to(self.device)))
-            parts.append({k: v.float().cpu() for k, v in encoded.items()})
-            self.progress.advance(len(images) * EVALUATION_PASS, doing)
-        return {k: torch.cat([part[k] for part in parts]) for k in parts[0]}
+    curves: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Features(Protocol):
@@ -73,59 +58,116 @@ class Features(Protocol):
         """Whose features they are, which says how they are compared; None for the cosine."""
         ...
 
-    def __call__(self, paths: Sequence[str], doing: str = "features") -> dict[str, Tensor]: ...
+    def __call__(
+        self, paths: Sequence[str], doing: str = "features", how: Reading = Reading()
+    ) -> Encoded:
+        """What `encode` returned, [N, ...] each, in the order of `paths`."""
+        ...
 
 
-def evaluate(extractor: Features, probes: Sequence[Probe], doing: str = "features") -> TargetResult:
-    """Rank every probe split of a target. Images that several splits share are encoded once."""
+def evaluate(
+    features: Features,
+    probes: Sequence[Probe],
+    doing: str = "features",
+    variant: Variant = Variant(),
+    measured: Sequence[str] = (),
+) -> TargetResult:
+    """Rank every probe split of a target. Images that several splits share are encoded once.
+
+    `measured` names what is measured besides, some of MEASURES. Raises ReIDError for a
+    `variant` that the method or the target can't have.
+    """
     started = time.perf_counter()
-    ranked = [
-        (probe, _ranking(extractor.method, query, gallery, probe))
-        for probe, query, gallery in encoded(extractor, probes, doing)
-    ]
+    ranked, further = [], []
+    for probe, query, gallery in encoded(features, probes, doing, variant):
+        known = labels(probe, variant)
+        ranked.append((probe, rank_encoded(features.method, query, gallery, known, variant)))
+        if measured:
+            further.append(measures_of(features.method, query, gallery, known, variant, measured))
     rankings = [ranking for _, ranking in ranked]
     return TargetResult(
         probes=tuple(ranked),
-        metrics=mean_metrics([probe_metrics(r) for r in rankings]),
+        metrics=mean_metrics([probe_metrics(r) for r in rankings])
+        | _common_means([one.metrics for one in further]),
         cmc=np.mean([r.cmc for r in rankings], axis=0).tolist(),
         images=len(_paths(probes)),
         seconds=time.perf_counter() - started,
+        curves=_mean_curves([one.curves for one in further]),
     )
 
 
 def encoded(
-    features: Features, probes: Sequence[Probe], doing: str = "features"
+    features: Features,
+    probes: Sequence[Probe],
+    doing: str = "features",
+    variant: Variant = Variant(),
 ) -> Iterator[tuple[Probe, Encoded, Encoded]]:
     """Every probe split of a target with what is known of its queries and its gallery."""
-    paths = _paths(probes)
-    found = features(paths, doing)
-    row = {path: i for i, path in enumerate(paths)}
+    both, queries = _paths(probes), sorted({i.path for p in probes for i in p.query.images})
+    how = {side: variant.reading(side) for side in SIDES}
+    # of the gallery always both, which is what is kept of the target as it is
+    paths = {"query": both if how["query"] == how["gallery"] else queries, "gallery": both}
+    found = {"gallery": features(both, doing, how["gallery"])}
+    found["query"] = (
+        found["gallery"] if paths["query"] is both else features(queries, doing, how["query"])
+    )
+    row = {side: {path: i for i, path in enumerate(paths[side])} for side in SIDES}
     for probe in probes:
-        query = _rows(found, probe.query.images, row)
-        yield probe, query, _rows(found, probe.gallery.images, row)
+        query = _rows(found["query"], probe.query.images, row["query"])
+        yield probe, query, _rows(found["gallery"], probe.gallery.images, row["gallery"])
 
 
 def scores(
-    features: Features, probes: Sequence[Probe], doing: str = "features"
+    features: Features,
+    probes: Sequence[Probe],
+    doing: str = "features",
+    variant: Variant = Variant(),
 ) -> Iterator[tuple[Probe, Score]]:
     """Every probe split of a target with the score that decides its ranks, for a few queries."""
-    for probe, query, gallery in encoded(features, probes, doing):
-        if _is_cosine(features.method):
-            yield probe, exact_score(query["features"], gallery["features"])
+    for probe, query, gallery in encoded(features, probes, doing, variant):
+        _require_cosine(features.method, variant)
+        if variant.rerank or not is_cosine(features.method):
+            yield probe, score_of(features.method, query, gallery, variant)
         else:
-            yield probe, score_of(features.method, query, gallery)
+            yield probe, exact_score(*_rows_to_rank(query, gallery, variant))
 
 
-def score_of(method: Method | None, query: Encoded, gallery: Encoded) -> Score:
-    """How a method scores what it has encoded, as `rank` asks for it."""
-    if method is None or _is_cosine(method):
-        return cosine_score(query["features"], gallery["features"])
+def score_of(
+    method: Method | None, query: Encoded, gallery: Encoded, variant: Variant = Variant()
+) -> Score:
+    """How a method scores what it has encoded, as `rank` asks for it.
+
+    Raises ReIDError for a `variant` that compares features, of a method with its own score.
+    """
+    _require_cosine(method, variant)
+    if method is None or is_cosine(method):
+        sides = query[FEATURES], gallery[FEATURES]
+        if variant.rerank:
+            return reranked_score(*sides, variant.rerank)
+        return euclidean_score(*sides) if variant.euclidean else cosine_score(*sides)
 
     def block(start: int, stop: int) -> Tensor:
         with torch.no_grad():
             return method.score({k: v[start:stop] for k, v in query.items()}, gallery).float()
 
     return block
+
+
+def rank_encoded(
+    method: Method | None,
+    query: Encoded,
+    gallery: Encoded,
+    known: ProbeLabels,
+    variant: Variant = Variant(),
+) -> Ranking:
+    """One gallery ranked: by the cosine of features, or by the method's own score.
+
+    `known` are the labels as `labels` gives them for the variant. Raises what `score_of` raises.
+    """
+    _require_cosine(method, variant)
+    if variant.rerank or not is_cosine(method):
+        return rank(score_of(method, query, gallery, variant), max_rank=MAX_RANK, **known)
+    return rank_features(*_rows_to_rank(query, gallery, variant), max_rank=MAX_RANK, **known)
 
 
 class ProbeLabels(TypedDict):
@@ -137,15 +179,33 @@ class ProbeLabels(TypedDict):
     gallery_camids: np.ndarray
 
 
-def labels(probe: Probe) -> ProbeLabels:
-    """The labels of a probe split."""
+def labels(probe: Probe, variant: Variant = Variant()) -> ProbeLabels:
+    """The labels of a probe split.
+
+    Raises ReIDError where images of the query's camera are to stay in its gallery and the query
+    itself is one of them.
+    """
     query, gallery = probe.query.images, probe.gallery.images
-    return {
+    if not variant.cross_camera:
+        both = {image.path for image in query} & {image.path for image in gallery}
+        if both:
+            raise ReIDError(
+                f"{len(both)} images are queries and in the gallery, {min(both)} for one: with "
+                f"'{ALL_CAMERAS}' each would find itself."
+            )
+    known: ProbeLabels = {
         "query_pids": _column(query, "pid"),
         "query_camids": _column(query, "camid"),
         "gallery_pids": _column(gallery, "pid"),
         "gallery_camids": _column(gallery, "camid"),
     }
+    return known if variant.cross_camera else without_cameras(known)
+
+
+def without_cameras(known: ProbeLabels) -> ProbeLabels:
+    """Labels by which no image has the query's camera, so that none is removed for it."""
+    elsewhere = known["gallery_camids"].max() + 1
+    return {**known, "query_camids": np.full_like(known["query_camids"], elsewhere)}
 
 
 def probe_metrics(ranking: Ranking) -> dict[str, float]:
@@ -186,16 +246,50 @@ def query_table(result: TargetResult) -> dict[str, list[Any]]:
     return columns
 
 
-def _ranking(method: Method | None, query: Encoded, gallery: Encoded, probe: Probe) -> Ranking:
-    """One probe split ranked: by the cosine of features, or by the method's own score."""
-    known = labels(probe)
-    if _is_cosine(method):
-        return rank_features(query["features"], gallery["features"], max_rank=MAX_RANK, **known)
-    return rank(score_of(method, query, gallery), max_rank=MAX_RANK, **known)
-
-
-def _is_cosine(method: Method | None) -> bool:
+def is_cosine(method: Method | None) -> bool:
+    """Whether a method's features are compared by the cosine and nothing else."""
     return method is None or type(method).score is Method.score
+
+
+def _rows_to_rank(query: Encoded, gallery: Encoded, variant: Variant) -> tuple[Tensor, Tensor]:
+    """Rows of both sides whose cosines decide the ranks."""
+    sides = query[FEATURES], gallery[FEATURES]
+    return euclidean_rows(*sides) if variant.euclidean else sides
+
+
+def _require_cosine(method: Method | None, variant: Variant) -> None:
+    """Raise ReIDError for a variant that compares features, of a method with its own score."""
+    asked = [EUCLIDEAN] if variant.euclidean else [variant.rerank.name] if variant.rerank else []
+    if asked and not is_cosine(method):
+        raise ReIDError(
+            f"'{asked[0]}' compares features, and {type(method).__name__} has a score of its own."
+        )
+
+
+def measures_of(
+    method: Method | None,
+    query: Encoded,
+    gallery: Encoded,
+    known: ProbeLabels,
+    variant: Variant,
+    which: Sequence[str],
+) -> Measures:
+    from harness.measures import measure_features, measure_scores
+
+    if is_cosine(method) and not (variant.rerank or variant.euclidean):
+        return measure_features(query[FEATURES], gallery[FEATURES], which=which, **known)
+    return measure_scores(score_of(method, query, gallery, variant), which=which, **known)
+
+
+def _common_means(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The means of what every probe split has; what one is too small for, a mean has not."""
+    common = [key for key in found[0] if all(key in one for one in found)] if found else []
+    return {key: _mean([one[key] for one in found]) for key in common}
+
+
+def _mean_curves(found: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
+    common = [key for key in found[0] if all(key in one for one in found)] if found else []
+    return {key: np.mean([one[key] for one in found], axis=0).tolist() for key in common}
 
 
 def _rows(

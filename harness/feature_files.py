@@ -2,22 +2,32 @@
 
 | suffix | |
 |---|---|
+| .npy | features; beside `g.npy` the rest: `g.pids.npy`, `g.camids.npy`, `g.names.npy` or `.txt` |
+| .safetensors | tensors by name; what it lacks may be beside it, as with .npy |
 | .npz | arrays; pickled ones are refused |
-| .safetensors, .pt, .pth | tensors by name; .pt without anything but tensors and plain values |
+| .pt, .pth | tensors by name, and plain values; nothing else is read |
 | .mat | as older code bases write it: `gallery_f`, `gallery_label`, `gallery_cam`, `query_f`, ... |
 | .parquet | a row an image, features as a list column |
+| a folder | `features.npy` or `.safetensors`, beside it `pids.npy`, ...; else its files as one |
+
+Features of the first three (.npz as `np.savez` writes it) and of .pt stay in their files, so they
+may be larger than memory.
 """
 
 from __future__ import annotations
 
+import glob
 import pickle
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from harness import mapped
+from harness.cosine import Rows
 from harness.encode import FEATURES, NAMES
 from protocols.errors import DataError, ReIDError
 
@@ -34,13 +44,17 @@ KEYS = {
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """What a file holds of N images: features [N, D], the others [N] or None where it has none."""
+    """What a file holds of N images: features [N, D], the others [N] or None where it has none.
+
+    Of several files, one after the other, `parts` are the files.
+    """
 
     path: Path
-    features: np.ndarray
+    features: Rows
     pids: np.ndarray | None
     camids: np.ndarray | None
     names: tuple[str, ...] | None
+    parts: tuple[FeatureFile, ...] = ()
 
     def labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Pids and camids. Raises DataError for a file that lacks them."""
@@ -52,13 +66,72 @@ class FeatureFile:
             )
         return self.pids, self.camids
 
+    def place(self, row: int) -> str:
+        """Where a row is, in words: the file and the row in it."""
+        for part in self.parts:
+            if row < len(part.features):
+                return part.place(row)
+            row -= len(part.features)
+        return f"{self.path}, row {row}"
+
+
+def read_all(texts: Sequence[str], side: Side) -> FeatureFile:
+    """The features of files, folders and patterns such as `shards/*.npy`, one after the other.
+
+    Files of a folder or a pattern are in the order of their names. Raises DataError as
+    `read_features` does, for a pattern that no file fits, and for features of unequal width.
+    """
+    parts = [read_features(path, side) for text in texts for path in _paths(text, side)]
+    labels = [part.labels() for part in parts]
+    widths = {part.features.shape[1]: part.path for part in parts}
+    if len(widths) > 1:
+        told = ", ".join(f"{path} has {width}" for width, path in widths.items())
+        raise DataError(f"The {side}'s files must have features of one width; {told}.")
+    if len(parts) == 1:
+        return parts[0]
+    pids, camids = (np.concatenate(arrays) for arrays in zip(*labels, strict=True))
+    features = mapped.Stacked([part.features for part in parts])
+    return FeatureFile(Path(", ".join(texts)), features, pids, camids, None, tuple(parts))
+
+
+def _paths(text: str, side: Side) -> list[Path]:
+    """The files that a name, a folder or a pattern stands for, sorted."""
+    path = Path(text)
+    if path.is_dir():
+        for one in WHOLE:
+            if (path / one).is_file():
+                return [path / one]
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in READERS and not _extra(p))
+        if not found:
+            raise DataError(
+                f"--{side} {path} is a folder without features: expected {' or '.join(WHOLE)}, or "
+                f"files that end in {', '.join(READERS)}."
+            )
+        return found
+    if path.exists() or not glob.has_magic(text):
+        return [path]
+    matching = sorted(Path(name) for name in glob.glob(text))  # noqa: PTH207 (a pattern as typed)
+    found = [path for path in matching if not _extra(path)]
+    if not found:
+        raise DataError(f"--{side} {text}: no file fits this pattern.")
+    return found
+
+
+def _extra(path: Path) -> bool:
+    """Whether a file is one of labels that lies beside its features."""
+    return path.suffixes[-2:-1] in ([f".{PIDS}"], [f".{CAMIDS}"], [f".{NAMES}"])
+
 
 def read_features(path: Path, side: Side | None = None) -> FeatureFile:
-    """The features of a file; of a file with both sides those of `side`.
+    """The features of a file; of a file with both sides those of `side`, then without names.
 
     Raises DataError naming the file and the array for what is missing, of the wrong shape or type,
     or not to be read without running code that the file brings along.
     """
+    if path.is_dir():
+        (path, *more) = _paths(str(path), side or "query")
+        if more:
+            raise DataError(f"{path.parent} has several files of features: give one of them.")
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
     read = READERS.get(path.suffix.lower())
@@ -87,7 +160,7 @@ def read_features(path: Path, side: Side | None = None) -> FeatureFile:
         features,
         _integers(path, PIDS, found[PIDS], count),
         _integers(path, CAMIDS, found[CAMIDS], count),
-        _names(path, found[NAMES], count),
+        None if side else _names(path, found[NAMES], count),
     )
 
 
@@ -97,15 +170,14 @@ def _find(arrays: Mapping[str, Any], names: tuple[str, ...], side: Side | None) 
     return next((arrays[name] for name in [*of_side, *names] if name in arrays), None)
 
 
-def _features(path: Path, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.kind != "f" or array.ndim != 2 or 0 in array.shape:
+def _features(path: Path, value: Any) -> Rows:
+    rows: Rows = value if hasattr(value, "dtype") else np.asarray(value)
+    if rows.dtype.kind != "f" or rows.ndim != 2 or 0 in rows.shape:
         raise DataError(
             f"{path}: features must be floating-point numbers [N, D], N and D at least 1, not "
-            f"{array.dtype} {list(array.shape)}."
+            f"{rows.dtype} {list(rows.shape)}."
         )
-    # older MATLAB files may have the other byte order
-    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+    return rows
 
 
 def _integers(path: Path, name: str, value: Any, count: int) -> np.ndarray | None:
@@ -133,9 +205,25 @@ def _names(path: Path, value: Any, count: int) -> tuple[str, ...] | None:
     return names
 
 
-def _npz(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+def _npy(path: Path) -> dict[str, Any]:
+    return {FEATURES: mapped.npy(path), **_beside(path)}
+
+
+def _safetensors(path: Path) -> dict[str, Any]:
+    return _beside(path) | mapped.safetensors(path)
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    """The labels that lie beside a file of features: `g.pids.npy`; `pids.npy` by features.npy."""
+    found: dict[str, Any] = {}
+    for name in (PIDS, CAMIDS, NAMES):
+        start = name if path.stem == FEATURES else f"{path.stem}.{name}"
+        array, lines = path.with_name(f"{start}.npy"), path.with_name(f"{start}.txt")
+        if array.is_file():
+            found[name] = mapped.npy(array)
+        elif name == NAMES and lines.is_file():
+            found[name] = lines.read_text(encoding="utf-8").splitlines()
+    return found
 
 
 def _mat(path: Path) -> dict[str, Any]:
@@ -154,7 +242,9 @@ def _torch(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        # what torch wrote before it wrote zip files can't be mapped
+        zipped = zipfile.is_zipfile(path)
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{path} can't be read as a dict of tensors and plain values; anything else could run "
@@ -178,12 +268,6 @@ def _plain(value: Any) -> Any:
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
-def _safetensors(path: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    return {name: _plain(value) for name, value in load_file(path).items()}
-
-
 def _parquet(path: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
@@ -203,8 +287,11 @@ def _stacked(path: Path, name: str, rows: np.ndarray) -> np.ndarray:
     return np.stack(list(rows))
 
 
+WHOLE = ("features.npy", "features.safetensors")
+"""What a folder may have all its features in."""
 READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
-    ".npz": _npz,
+    ".npy": _npy,
+    ".npz": mapped.npz,
     ".mat": _mat,
     ".pt": _torch,
     ".pth": _torch,

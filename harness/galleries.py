@@ -11,6 +11,7 @@ import numpy as np
 from harness.evaluate import Features, labels, scores
 from harness.ranking import ranked_gallery
 from protocols.types import Image, Probe
+from protocols.variants import Variant
 
 Wanted = tuple[str, str]
 """Name of a probe split and path of one of its queries."""
@@ -42,15 +43,17 @@ def galleries(
     wanted: Iterable[Wanted],
     top: int,
     doing: str = "features",
+    variant: Variant = Variant(),
 ) -> dict[Wanted, Gallery]:
     """The galleries of the queries `wanted`, the first `top` images of each.
 
-    Every image of the target is encoded once, as evaluation does it, and no row of scores is kept.
+    Every image of the target is encoded once, as evaluation of the `variant` does it, and no row of
+    scores is kept.
     """
     left = set(wanted)
     found: dict[Wanted, Gallery] = {}
-    for probe, score in scores(features, probes, doing):
-        known = labels(probe)
+    for probe, score in scores(features, probes, doing, variant):
+        known = labels(probe, variant)
         for row, query in enumerate(probe.query.images):
             if (probe.name, query.path) in left:
                 order, match = ranked_gallery(score, row, **known)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evaluate import Extractor, evaluate
+from harness.evaluate import evaluate
+from harness.extract import Extractor
 from harness.fold_masks import FoldMasks
 from harness.seeds import generator
 from harness.settings import Report

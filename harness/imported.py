@@ -12,7 +12,8 @@ from torch import Tensor
 
 from harness.encode import FEATURES
 from harness.feature_files import FeatureFile
-from protocols.errors import DataError
+from protocols.errors import DataError, ReIDError
+from protocols.variants import Reading
 
 SHOWN = 10
 
@@ -29,11 +30,25 @@ class NamedFeatures:
     extra: tuple[str, ...]
     method = None
 
-    def __call__(self, paths: Sequence[str], doing: str = "") -> dict[str, Tensor]:
-        """[N, D] float32 (float64 where the file has it) in the order of `paths`."""
-        rows = self.file.features[[self.row[path] for path in paths]]
-        wide = rows.astype(np.float32) if rows.dtype.itemsize < 4 else rows
-        return {FEATURES: torch.from_numpy(np.ascontiguousarray(wide))}
+    def __call__(
+        self, paths: Sequence[str], doing: str = "", how: Reading = Reading()
+    ) -> dict[str, Tensor]:
+        """[N, D] float32 (float64 where the file has it) in the order of `paths`.
+
+        Raises ReIDError for images that are to be read in another way: these have been read.
+        """
+        if how != Reading():
+            raise ReIDError(
+                f"{self.file.path} holds features that were computed elsewhere, so a variant that "
+                "changes how images become features (degraded, flip, bf16) can't be asked for."
+            )
+        rows = self.file.features[np.array([self.row[path] for path in paths])]
+        dtype = np.float64 if rows.dtype.itemsize == 8 else np.float32
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            path = paths[int(finite.argmin())]
+            raise DataError(f"{self.file.place(self.row[path])} ({path}): holds nan or inf.")
+        return {FEATURES: torch.from_numpy(np.require(rows, dtype, ("C", "A", "W")))}
 
 
 def match(file: FeatureFile, paths: Iterable[str]) -> NamedFeatures:

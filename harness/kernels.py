@@ -22,7 +22,7 @@ from protocols.errors import ReIDError
 NEAR_TERMS = 256
 """So many terms are summed in float32, in any order, where a product was not decided."""
 CHUNK = 256
-"""Scores counted at a time; only a chunk that holds an undecided one is looked through."""
+"""Scores counted at a time; only one that holds an undecided score is looked through."""
 
 
 config: Any = numba.config
@@ -42,15 +42,17 @@ def _keep() -> bool:
 
 
 _KEPT = _keep()
-_compile: Callable[[Any], Any] = numba.njit(nogil=True, cache=_KEPT)
+compiled: Callable[[Any], Any] = numba.njit(nogil=True, cache=_KEPT)
 """Without `fastmath`: the order of every sum is the one written here, on every processor."""
+
+
 _compile_reordered: Callable[[Any], Any] = numba.njit(
     nogil=True, cache=_KEPT, fastmath={"reassoc", "contract"}
 )
 """Only where a bound holds for any order of a sum."""
 
 
-@_compile
+@compiled
 def dot(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     """The float64 product of two rows of D, summed in one order wherever the rows lie."""
     lanes = np.zeros(LANES)
@@ -66,7 +68,7 @@ def dot(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     return total
 
 
-@_compile
+@compiled
 def measure(rows: NDArray[np.floating], lengths: NDArray[np.float64]) -> bool:
     """The length of every row of [N, D], 1 for a zero row; whether all are fit for float32."""
     fit = True
@@ -77,7 +79,7 @@ def measure(rows: NDArray[np.floating], lengths: NDArray[np.float64]) -> bool:
     return fit
 
 
-@_compile
+@compiled
 def rescale(rows: NDArray[np.floating]) -> bool:
     """Scale every row in place by a power of two, which is exact, to a largest value near 1.
 
@@ -89,6 +91,8 @@ def rescale(rows: NDArray[np.floating]) -> bool:
             if not math.isfinite(value):
                 return False
             largest = max(largest, abs(np.float64(value)))
+        if largest == 0.0:
+            continue
         exponent = math.frexp(largest)[1]
         half = exponent // 2
         for i in range(rows.shape[1]):
@@ -96,7 +100,7 @@ def rescale(rows: NDArray[np.floating]) -> bool:
     return True
 
 
-@_compile
+@compiled
 def _find(values: NDArray[np.int64], low: int, high: int, value: int) -> int:
     """The first place from `low` to `high` of ascending values that is not below `value`."""
     while low < high:
@@ -108,7 +112,7 @@ def _find(values: NDArray[np.int64], low: int, high: int, value: int) -> int:
     return low
 
 
-@_compile
+@compiled
 def score_matches(
     queries: NDArray[np.floating],
     rows: NDArray[np.floating],
@@ -142,7 +146,7 @@ def _part(x: NDArray[Any], y: NDArray[Any]) -> Any:
     return total
 
 
-@_compile
+@compiled
 def _near(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     """The product of two rows, float32 over `NEAR_TERMS` terms and float64 over these sums."""
     total = 0.0
@@ -151,30 +155,31 @@ def _near(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     return total
 
 
-@_compile
+@compiled
 def _weigh(scores: NDArray[Any], weights: NDArray[Any], out: NDArray[Any]) -> None:
     for j in range(scores.shape[0]):
         out[j] = scores[j] * weights[j]
 
 
-@_compile
-def _place(
-    scores: NDArray[Any], low: float, high: float, surely: NDArray[Any], maybe: NDArray[Any]
-) -> Any:
-    """Add one to `surely` where a score is above `high`, to `maybe` where at least `low`.
-
-    Gives how many are at least `low`.
-    """
-    reach = np.int32(0)
+@compiled
+def _reaching(scores: NDArray[Any], low: float, high: float) -> tuple[Any, Any]:
+    """How many scores are at least `low`, and how many above `high`."""
+    reach, sure = np.int32(0), np.int32(0)
     for j in range(scores.shape[0]):
-        reaches = np.int32(scores[j] >= low)
-        surely[j] += scores[j] > high
-        maybe[j] += reaches
-        reach = np.int32(reach + reaches)
-    return reach
+        # kept to 32 bits, which is twice as fast
+        reach = np.int32(reach + np.int32(scores[j] >= low))
+        sure = np.int32(sure + np.int32(scores[j] > high))
+    return reach, sure
 
 
-@_compile
+@compiled
+def _mark(scores: NDArray[Any], low: float, high: float, marks: NDArray[Any]) -> None:
+    """Mark the scores from `low` to `high`."""
+    for j in range(scores.shape[0]):
+        marks[j] |= np.int32(scores[j] >= low) & np.int32(scores[j] <= high)
+
+
+@compiled
 def count_above(
     scores: NDArray[np.floating],
     weights: NDArray[np.floating],
@@ -211,11 +216,7 @@ def count_above(
             scores[r, same[i] - start] = -np.inf
             i += 1
     part, limit = np.empty(CHUNK, scores.dtype), np.empty(2, scores.dtype)
-    surely, maybe = np.zeros(CHUNK, np.int32), np.zeros(CHUNK, np.int32)
-    most = 0
-    for q in range(first, first + B):
-        most = max(most, match_from[q + 1] - match_from[q])
-    placed = np.zeros(most + 1, np.int64)
+    marks = np.zeros(CHUNK, np.int32)
     for c in range(0, T, CHUNK):  # outside, so that the rows of a chunk stay in the cache
         size = min(CHUNK, T - c)
         for r in range(B):
@@ -224,33 +225,36 @@ def count_above(
             if low == high:
                 continue
             _weigh(scores[r, c : c + size], weights[c : c + size], part[:size])
-            k = high
+            k, undecided = high, 0
             while k > low:
                 target = match_score[k - 1]
                 limit[0], limit[1] = target - slack[0, q], target + slack[0, q]
-                if not _place(part[:size], limit[0], limit[1], surely[:size], maybe[:size]):
+                reach, sure = _reaching(part[:size], limit[0], limit[1])
+                if reach == 0:
                     break  # nothing reaches the match, nor those above it
                 k -= 1
-            if k == high:
+                above[k] += sure
+                if reach > sure:
+                    _mark(part[:size], limit[0], limit[1], marks[:size])
+                    undecided += 1
+            if undecided == 0:
                 continue
             for j in range(size):
-                if maybe[j] == 0:
+                if marks[j] == 0:
                     continue
-                placed[surely[j]] += 1
-                if maybe[j] > surely[j]:
-                    item = c + j
-                    score, known = np.float64(part[j]), rows.shape[0] == 0
-                    if not known:
-                        score = _near(queries[q], rows[item]) / lengths[item]
-                        wrong += abs(score - part[j]) > slack[0, q] + slack[1, q]
-                    for m in range(high - maybe[j], high - surely[j]):
-                        if not known and abs(score - match_score[m]) <= slack[1, q]:
-                            score, known = dot(queries[q], rows[item]) / lengths[item], True
-                        ahead = score == match_score[m] and start + item < match_index[m]
-                        above[m] += score > match_score[m] or ahead
-            surely[:], maybe[:], higher = 0, 0, 0
-            for n in range(high - k, 0, -1):  # above the n lowest matches
-                higher += placed[n]
-                above[high - n] += higher
-            placed[: high - k + 1] = 0
+                item = c + j
+                score, known = np.float64(part[j]), rows.shape[0] == 0
+                if not known:
+                    score = _near(queries[q], rows[item]) / lengths[item]
+                    wrong += abs(score - part[j]) > slack[0, q] + slack[1, q]
+                for m in range(k, high):
+                    target = match_score[m]
+                    limit[0], limit[1] = target - slack[0, q], target + slack[0, q]
+                    if part[j] < limit[0] or part[j] > limit[1]:
+                        continue
+                    if not known and abs(score - target) <= slack[1, q]:
+                        score, known = dot(queries[q], rows[item]) / lengths[item], True
+                    ahead = score == target and start + item < match_index[m]
+                    above[m] += score > target or ahead
+            marks[:] = 0
     return wrong

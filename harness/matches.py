@@ -45,6 +45,10 @@ class Matches:
         order = np.lexsort((self.index, -self.score, owner))
         self.index[:], self.score[:] = self.index[order], self.score[order]
 
+    def within(self, first: int, last: int) -> NDArray[np.bool_]:
+        """Which matches are among items `first` to `last`, [M]."""
+        return (self.index >= first) & (self.index < last)
+
     def of(self, q: int) -> Index:
         """The items of a query's person, in any camera."""
         return self.same[self.same_from[q] : self.same_to[q]]

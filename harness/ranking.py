@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.cosine import Features, Floats, exact_scores
+from harness.cosine import Features, Floats, Rows, exact_scores
 from harness.matches import Index, Labels, People
 from harness.scores import Score, block_rows, cosine_score
 from protocols.errors import ReIDError
@@ -32,11 +32,15 @@ __all__ = [
     "rank",
     "rank_features",
     "ranked_gallery",
+    "ranking_of",
 ]
 
 COMPILED_PAIRS, COMPILED_TERMS = 2**24, 2**27
 """From this many pairs of query and gallery item on, or this many terms of their products, loading
 the compiled code pays."""
+
+FEW = 8
+"""Of fewer queries, too, a large gallery is read a part at a time, as compiled code does."""
 
 COUNT_UP_TO = 256
 """With many more matches than this for one query, one sort of its row is faster than counting."""
@@ -134,15 +138,15 @@ def rank(
     blocks = _blocks(score, people, block)
     Q, G = people.shape
     if Q * G < COMPILED_PAIRS:
-        return _ranking(_plain_ranks(blocks, people), counts, max_rank)
+        return ranking_of(_plain_ranks(blocks, people), counts, max_rank)
     from harness.counting import score_ranks  # loads numba
 
-    return _ranking(score_ranks(blocks, people), counts, max_rank)
+    return ranking_of(score_ranks(blocks, people), counts, max_rank)
 
 
 def rank_features(
-    query_features: Tensor | Floats,
-    gallery_features: Tensor | Floats,
+    query_features: Tensor | Rows,
+    gallery_features: Tensor | Rows,
     *,
     query_pids: Labels,
     query_camids: Labels,
@@ -172,15 +176,15 @@ def rank_features(
     if max_rank < 1 or (tile is not None and tile < 1):
         raise ReIDError(f"tile and max_rank must be at least 1, not {tile} and {max_rank}.")
     counts = people.counts()
-    if query.N * gallery.N * query.D < COMPILED_TERMS:
+    if max(query.N, FEW) * gallery.N * query.D < COMPILED_TERMS:
         blocks = _blocks(exact_scores(query, gallery), people, block_rows(2 * gallery.N))
-        return _ranking(_plain_ranks(blocks, people), counts, max_rank)
+        return ranking_of(_plain_ranks(blocks, people), counts, max_rank)
     from harness.counting import feature_ranks  # loads numba
 
-    return _ranking(feature_ranks(query, gallery, people, tile), counts, max_rank)
+    return ranking_of(feature_ranks(query, gallery, people, tile), counts, max_rank)
 
 
-def _ranking(ranked: Iterable[tuple[int, Index]], matches: Index, max_rank: int) -> Ranking:
+def ranking_of(ranked: Iterable[tuple[int, Index]], matches: Index, max_rank: int) -> Ranking:
     """A ranking from the ranks of every valid query's matches, ascending."""
     Q = len(matches)
     ap, inp = np.full(Q, np.nan), np.full(Q, np.nan)
@@ -192,7 +196,7 @@ def _ranking(ranked: Iterable[tuple[int, Index]], matches: Index, max_rank: int)
     return Ranking(ap, first_hit, inp, matches, matches > 0, max_rank)
 
 
-def exact_score(query_features: Tensor | Floats, gallery_features: Tensor | Floats) -> Score:
+def exact_score(query_features: Tensor | Rows, gallery_features: Tensor | Rows) -> Score:
     """The float64 cosines that `rank_features` ranks by, for a few queries: all are not kept.
 
     Raises ReIDError for features of the wrong shape or type, or not finite.
@@ -219,7 +223,7 @@ def ranked_gallery(
     kept, match = ~people.junk, np.zeros(people.shape[1], dtype=bool)
     kept[matches.of(0)] = False
     kept[matches.index] = match[matches.index] = True
-    row = _checked(score, query, query + 1, people.shape[1])[0]
+    row = checked_scores(score, query, query + 1, people.shape[1])[0]
     order = np.argsort(-row, kind="stable")
     order = order[kept[order]]
     return order, match[order]
@@ -258,10 +262,10 @@ def _ranks(row: NDArray[np.floating], hits: NDArray[np.int64]) -> NDArray[np.int
 def _blocks(score: Score, people: People, block: int) -> Iterator[tuple[int, Floats]]:
     """Blocks of scores, [b, G], checked, each with its first query."""
     for start, stop in people.blocks(block):
-        yield start, _checked(score, start, stop, people.shape[1])
+        yield start, checked_scores(score, start, stop, people.shape[1])
 
 
-def _checked(score: Score, start: int, stop: int, gallery_size: int) -> Floats:
+def checked_scores(score: Score, start: int, stop: int, gallery_size: int) -> Floats:
     """The scores of queries `start` to `stop`, [stop - start, G]."""
     scores = score(start, stop)
     if tuple(scores.shape) != (stop - start, gallery_size):

@@ -38,7 +38,8 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-COMMAND = (sys.executable, "-c", "from harness.ray_trials import main; main()")
+TRIALS, SHARDS = "harness.ray_trials", "harness.ray_shards"
+"""Modules whose `main` holds a session."""
 PATIENCE = 15.0
 """Seconds for a session to end by itself."""
 
@@ -62,7 +63,7 @@ class _Kept:
 
     def __init__(self) -> None:
         self.stack = contextlib.ExitStack()
-        self.beside: _Beside | None = None
+        self.beside: Beside | None = None
 
     def fits(self, slots: Slots) -> bool:
         """Whether it has room for what is asked for."""
@@ -106,11 +107,18 @@ def session(slots: Slots, out: Path) -> Iterator[Engine]:
 
 
 @contextmanager
-def _session(slots: Slots, out: Path) -> Iterator[_Beside]:
+def _session(slots: Slots, out: Path) -> Iterator[Beside]:
     shared = out.absolute() / ".tune" if slots.address else Path(tempfile.gettempdir())
     shared.mkdir(parents=True, exist_ok=True)
-    with watched(), tempfile.TemporaryDirectory(dir=shared, prefix="harness-tune-") as storage:
-        beside = _Beside(slots, Path(storage))
+    with process_beside(slots, shared, TRIALS) as beside:
+        yield beside
+
+
+@contextmanager
+def process_beside(slots: Slots, folder: Path, module: str) -> Iterator[Beside]:
+    """A process that holds a session, with storage below `folder`; ended with the block."""
+    with watched(), tempfile.TemporaryDirectory(dir=folder, prefix="harness-tune-") as storage:
+        beside = Beside(slots, Path(storage), module)
         try:
             yield beside
             beside.close()
@@ -118,11 +126,11 @@ def _session(slots: Slots, out: Path) -> Iterator[_Beside]:
             beside.kill()
 
 
-class _Beside:
+class Beside:
     """The process that holds the session; begun when it is needed, and again if it has ended."""
 
-    def __init__(self, slots: Slots, storage: Path) -> None:
-        self.slots, self.storage = slots, storage
+    def __init__(self, slots: Slots, storage: Path, module: str) -> None:
+        self.slots, self.storage, self.module = slots, storage, module
         self.process: subprocess.Popen[str] | None = None
         self.log = storage / "ray.log"
 
@@ -134,10 +142,9 @@ class _Beside:
         halving: Halving | None = None,
     ) -> str | None:
         """One round; see `Engine`."""
-        process = self.process or self.start()
         task = {"tickets": dict(tickets), "wait": wait, "halving": halving and halving.as_json()}
-        _tell(process.stdin, task)
-        for event, value in _events(process.stdout):
+        trouble = None
+        for event, value in self.ask(task):
             if event == "began":
                 listener.began(value)
             elif event == "died":
@@ -147,18 +154,31 @@ class _Beside:
             elif event == "ended":
                 listener.ended(Outcome(**value))
             elif event == "over":
-                if value is not None:
-                    self.kill()
-                return str(value) if value else None
+                trouble = value
+        return trouble
+
+    def ask(self, task: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """What is said of a task; last `over`, with what went wrong or None.
+
+        Raises ReIDError if there can be no session.
+        """
+        process = self.process or self.start()
+        _tell(process.stdin, task)
+        for event, value in _events(process.stdout):
+            if event == "over" and value is not None:
+                self.kill()
+            yield event, value
+            if event == "over":
+                return
         self.kill()
-        return f"its session ended before its time: {self.last_line()}"
+        yield "over", f"its session ended before its time: {self.last_line()}"
 
     def start(self) -> subprocess.Popen[str]:
         """Begin a session. Raises ReIDError if there can be none."""
         with self.log.open("ab") as log:
             # in a session of its own, so that Ctrl-C is not for it
             self.process = subprocess.Popen(
-                COMMAND,
+                [sys.executable, "-c", f"from {self.module} import main; main()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,8 +1,9 @@
 """Runs as trials of Ray Tune: the process beside a driver that holds its Ray session.
 
-The only file that imports ray. `harness.ray_engine` starts `main` and talks to it in lines of JSON;
-what is said here otherwise, by Ray too, goes into a log. Ray may end this process at any moment, as
-it does when one of its own is killed, so nothing that matters is only here.
+Only this file and `harness.ray_shards`, which shares `hold`, import ray. `harness.ray_engine`
+starts `main` and talks to it in lines of JSON; what is said here otherwise, by Ray too, goes into a
+log. Ray may end this process at any moment, as it does when one of its own is killed, so nothing
+that matters is only here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -53,8 +54,17 @@ class Speaker:
         return {}
 
 
+Work = Callable[[Slots, Path, dict[str, Any], Speaker], None]
+"""Does a task: slots, storage, the task, whom to tell."""
+
+
 def main() -> None:
-    """Hold a session: its slots are the first line of standard input, a round each further one."""
+    """Hold a session that computes runs, a round of them a task."""
+    hold(_fit)
+
+
+def hold(work: Work) -> None:
+    """Hold a session: its slots are the first line of standard input, a task each further one."""
     say = Speaker()
     opening = json.loads(sys.stdin.readline())
     slots = Slots(**opening["slots"])
@@ -67,11 +77,9 @@ def main() -> None:
         threading.Thread(target=_look_after, args=(say,), daemon=True).start()
     say("ready")
     for line in sys.stdin:
-        task = json.loads(line)
-        halving = halving_of(task["halving"])
         trouble = None
         try:
-            _fit(slots, Path(opening["storage"]), task["tickets"], task["wait"], say, halving)
+            work(slots, Path(opening["storage"]), json.loads(line), say)
         except Exception as error:  # Ray's memory monitor ends the whole of it, for example
             trouble = _last_line(error)
         say("over", trouble)
@@ -165,15 +173,10 @@ def _require_room(slots: Slots, nodes: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _fit(
-    slots: Slots,
-    storage: Path,
-    tickets: Mapping[str, str],
-    wait: bool,
-    say: Speaker,
-    halving: Halving | None,
-) -> None:
+def _fit(slots: Slots, storage: Path, task: dict[str, Any], say: Speaker) -> None:
     from ray import tune
+
+    tickets, wait, halving = task["tickets"], task["wait"], halving_of(task["halving"])
 
     class Watch(tune.Callback):
         def __init__(self, say: Speaker) -> None:

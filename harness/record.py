@@ -6,7 +6,7 @@
     checkpoint/          while training (harness.checkpoint)
     model.safetensors    the last epoch's weights
     run.json             RunRecord: training is done
-    targets/D.json       TargetRecord: one target is done
+    targets/D.json       TargetRecord: one target is done; of D/flip it is D@flip.json
     targets/D.parquet    its queries, one row each (see QUERY_COLUMNS)
     run.log              what happened, a line each
     live.json            how far it is, while it is computed (harness.live)
@@ -107,10 +107,11 @@ class RunRecord(_Record):
 
 
 class TargetRecord(_Record):
-    """One target of a finished training.
+    """One target of a finished training; `D/flip` is a target beside `D` (`protocols.variants`).
 
     `metrics` are fractions in 0..1 (and the counts of queries), means over the probe splits,
-    which `probes` lists one by one; `cmc[k-1]` is Rank-k.
+    which `probes` lists one by one; `cmc[k-1]` is Rank-k. `curves` are those of
+    `harness.measures`, means over the probe splits, too.
     """
 
     run_id: str
@@ -127,9 +128,15 @@ class TargetRecord(_Record):
     seconds: float
     environment: dict[str, Any]
     finished_at: str
+    curves: dict[str, list[Number]] = {}
 
 
 R = TypeVar("R", bound=_Record)
+
+
+def target_file(target: str) -> str:
+    """The name of a target's files without their suffix; no key of a data set has an `@`."""
+    return target.replace("/", "@")
 
 
 class _File:
@@ -164,11 +171,11 @@ class RunFolder:
 
     def target(self, name: str) -> Path:
         """The record of one target."""
-        return self.targets / f"{name}.json"
+        return self.targets / f"{target_file(name)}.json"
 
     def queries(self, name: str) -> Path:
         """The per-query results of one target."""
-        return self.targets / f"{name}.parquet"
+        return self.targets / f"{target_file(name)}.parquet"
 
     def set_aside(self, session: str = "") -> None:
         """Move what is there into `.replaced`, where it stays until its successor is whole.
@@ -243,9 +250,9 @@ class RunFolder:
         problems: list[str] = []
         names = names_in(self.path, problems)
         files = names_in(self.targets, problems) if "targets" in names else []
-        targets = [name.removesuffix(".json") for name in files if name.endswith(".json")]
+        records = [self.targets / name for name in files if name.endswith(".json")]
         if "run.json" not in names:
-            if targets:
+            if records:
                 problems.append(f"{self.path} holds results and no run.json; they are left out.")
             return Finished(None, (), tuple(problems))
         try:
@@ -253,7 +260,7 @@ class RunFolder:
             self._require_own(run)
         except ReIDError as error:
             return Finished(None, (), (*problems, str(error)))
-        found = [self._finished_target(name, problems) for name in targets]
+        found = [self._finished_target(path, problems) for path in records]
         return Finished(run, tuple(one for one in found if one), tuple(problems))
 
     def _require_own(self, run: RunRecord) -> None:
@@ -265,14 +272,13 @@ class RunFolder:
                 "it is left out."
             )
 
-    def _finished_target(self, name: str, problems: list[str]) -> TargetRecord | None:
-        path = self.target(name)
+    def _finished_target(self, path: Path, problems: list[str]) -> TargetRecord | None:
         try:
             record = read(path, TargetRecord)
         except ReIDError as error:
             problems.append(str(error))
             return None
-        if (record.run_id, record.target) != (self.run_id, name):
+        if (record.run_id, self.target(record.target)) != (self.run_id, path):
             problem = f"{path} is of {record.target} of run {record.run_id}; it is left out."
         else:
             problem = self.damage(record)

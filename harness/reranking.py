@@ -19,25 +19,10 @@ import torch
 from torch import Tensor
 
 from harness.scores import Score, block_rows, unit
-from protocols.errors import ReIDError
+from protocols.variants import Rerank
 
 
-@dataclass(frozen=True)
-class Reranking:
-    """The parameters of the paper: neighbours, neighbours of the query expansion, weight of d."""
-
-    k1: int = 20
-    k2: int = 6
-    weight: float = 0.3
-
-    def __post_init__(self) -> None:
-        if self.k1 < 1 or self.k2 < 1 or not 0 <= self.weight <= 1:
-            raise ReIDError(
-                f"Re-ranking needs k1 and k2 of at least 1 and a weight in 0..1, not {self}."
-            )
-
-
-def reranked_score(query: Tensor, gallery: Tensor, how: Reranking = Reranking()) -> Score:
+def reranked_score(query: Tensor, gallery: Tensor, how: Rerank = Rerank()) -> Score:
     """A score for `rank`: minus the final distance, equation 12, of [Q, D] and [G, D] features.
 
     d is the squared Euclidean distance of features at unit length, divided by the row's largest as

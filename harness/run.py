@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harness import record
-from harness.catalog import DataCatalog
+from harness.catalog import DataCatalog, listed
 from harness.environment import environment, threads
-from harness.evaluate import Extractor, Features, evaluate
+from harness.evaluate import MEASURES, Features, evaluate
+from harness.extract import Extractor
 from harness.failures import could_not_begin, leave_failure, told
+from harness.feature_store import drop, stored
 from harness.files import file_digest, write_atomic, write_text
 from harness.holdout import objective, validated_epoch
 from harness.lease import Held, Lease, LeaseLost, hold
@@ -25,12 +27,13 @@ from harness.prepare import build, held_out, run_threads, training
 from harness.progress import TESTING, Progress
 from harness.record import RunFolder, RunRecord
 from harness.settings import Outcome, Report, Settings
-from harness.shared import StageStore, shared_features
+from harness.shared import StageStore
 from harness.signs import utc
 from harness.system import sampled
 from harness.tested import write_target
 from harness.train import cpu_state, make_accelerator, train
 from methods.interface import Method
+from protocols import variants
 from protocols.errors import ReIDError
 from protocols.labels import label_map
 from protocols.types import Split
@@ -133,18 +136,31 @@ class _Job:
         trained, wanted = self.folder.read_run() is not None, self.planned.fold.targets
         left = self.usable_targets()
         if not left and (trained or wanted):
+            self.tidy()
             return
         method = self.trained_method() if trained else self.train()
         device = make_accelerator(self.spec.precision, self.settings.device).device
         method.to(device)
+        extractor = Extractor(
+            method, self.catalog.root, device, self.settings.loader_workers, self.progress
+        )
+        features: Features = extractor
+        if not self.settings.force:
+            features = stored(extractor, self.settings.out, self.spec, self.catalog.digests)
         for target in left:
             try:
-                self.evaluate(method, target, device)
+                self.evaluate(features, target)
                 self.outcome.computed.append(target)
             except LeaseLost:
                 raise
             except ReIDError as error:
                 self.failed(f"{self.planned.title}, target {target}", error)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Features of a trained method have served once all of its targets are done."""
+        if not self.settings.keep_features and not self.outcome.failures:
+            drop(self.settings.out, self.spec)
 
     def usable_targets(self) -> list[str]:
         """Targets without a record whose images all decode; the others have failed already.
@@ -156,7 +172,9 @@ class _Job:
             try:
                 digest = self.catalog.target_fingerprint(target)
                 if not self.folder.run.exists() or self.folder.read_target(target, digest) is None:
-                    self.verify(target, digest, self.catalog.target_splits(target))
+                    images = listed(target)  # of a degraded target those it is made from
+                    splits = self.catalog.target_splits(images)
+                    self.verify(target, self.catalog.target_fingerprint(images), splits)
                     usable.append(target)
             except ReIDError as error:
                 self.failed(f"{self.planned.title}, target {target}", error)
@@ -276,17 +294,11 @@ class _Job:
             method.load_state_dict(load_file(model))
         return method
 
-    def evaluate(self, method: Method, target: str, device: torch.device) -> None:
+    def evaluate(self, features: Features, target: str) -> None:
         """Test on one target and leave its TargetRecord and its queries."""
-        catalog, folder = self.catalog, self.folder
-        probes = catalog.probes(target)
-        workers, digest = self.settings.loader_workers, catalog.target_fingerprint(target)
-        extractor = Extractor(method, catalog.root, device, workers, self.progress)
-        features: Features = extractor
-        if not self.settings.force:
-            features = shared_features(extractor, self.settings.out, self.spec, digest)
-        result = evaluate(features, probes, f"{TESTING} {target}")
-        write_target(folder, catalog, target, result, check=self.lease.check)
+        probes, variant = self.catalog.probes(target), variants.split(target)[1]
+        result = evaluate(features, probes, f"{TESTING} {target}", variant, MEASURES)
+        write_target(self.folder, self.catalog, target, result, check=self.lease.check)
 
 
 def _count_start(folder: RunFolder) -> int:

@@ -21,6 +21,17 @@ BLOCK_BYTES = 64_000_000
 """How large a block of float32 scores may be by default."""
 
 
+class NotFinite(ReIDError):
+    """Features of one side hold nan or inf, first in a row."""
+
+    def __init__(self, side: str, row: int) -> None:
+        super().__init__(
+            f"The {side} features hold nan or inf, first in row {row}. The model diverged, or "
+            "overflowed in half precision."
+        )
+        self.side, self.row = side, row
+
+
 def block_rows(gallery_size: int) -> int:
     """How many queries make a block of float32 scores of at most `BLOCK_BYTES` (at least one)."""
     return max(1, BLOCK_BYTES // (4 * gallery_size))
@@ -75,11 +86,7 @@ def unit(side: str, features: Tensor) -> Tensor:
     wide = features.detach().to(torch.promote_types(features.dtype, torch.float32))
     largest = torch.linalg.vector_norm(wide, ord=torch.inf, dim=1, keepdim=True)
     if not torch.isfinite(largest).all():
-        row = int((~torch.isfinite(largest[:, 0])).nonzero()[0])
-        raise ReIDError(
-            f"The {side} features hold nan or inf, first in row {row}. The model diverged, or "
-            "overflowed in half precision."
-        )
+        raise NotFinite(side, int((~torch.isfinite(largest[:, 0])).nonzero()[0]))
     tiny = torch.finfo(wide.dtype).tiny
     wide = wide / largest.clamp_min(tiny)  # first, so that no square overflows or underflows
     return wide.div_(torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_min(tiny))

@@ -19,7 +19,8 @@ class Settings:
     `threads` of the processor for a run (None: all; the tiny preset always takes one);
     `processes` train one run together, each on a GPU of its own; `command` is what was typed;
     `session` names one call of it, for `force` to compute again once and not after each kill;
-    `early_stopping` says which runs of a search are given up.
+    `early_stopping` says which runs of a search are given up; `keep_features` leaves what a trained
+    method has computed of its targets where the next variant finds it.
     """
 
     out: Path
@@ -31,6 +32,7 @@ class Settings:
     processes: int = 1
     command: str = ""
     early_stopping: EarlyStopping | None = None
+    keep_features: bool = False
 
     def absolute(self) -> Settings:
         """The same, for a process with another working directory."""

@@ -45,6 +45,7 @@ def write_target(
         seconds=result.seconds,
         environment=environment(),
         finished_at=utc(),
+        curves=result.curves,
     )
     check()
     record.write(folder.target(target), done)

@@ -24,6 +24,7 @@ from methods import registry as methods
 from protocols import standin
 from protocols.errors import ReIDError
 from protocols.types import Fold, SourceImages
+from protocols.variants import dataset_of
 
 
 class Ticket(BaseModel):
@@ -98,7 +99,8 @@ class Ticket(BaseModel):
     def root(self) -> Path:
         """Where the data are; stand-ins that another machine rendered are rendered here too."""
         if self.rendered and not self.data.is_dir():
-            return standin.data_root(keys=sorted({*self.sources, *self.targets}))
+            keys = {*self.sources, *map(dataset_of, self.targets)}
+            return standin.data_root(keys=sorted(keys))
         return self.data
 
     def _require_same_data(self, catalog: DataCatalog) -> None:

@@ -13,7 +13,7 @@ SOURCE_ORDER = ("MA", "D", "MS", "C3", "C2", "CS")
 AD_HOC = "ad-hoc"
 """The group of rows typed by a user that are in no table here."""
 
-_SAME = "same data set by design: its own training identities, its own test identities"
+SAME = "same data set by design: its own training identities, its own test identities"
 
 
 def _row(
@@ -50,9 +50,9 @@ ROWS: tuple[Protocol, ...] = (
     _row("MA+D+C3->MS", "multi-source", "MA+D+C3",  "MS", table=3),
     _row("MA+D+MS->C3", "multi-source", "MA+D+MS",  "C3", table=3),
 
-    _row("source-domain->MA", "source-domain", "MA", "MA", table=4, overlap=_SAME),
-    _row("source-domain->D",  "source-domain", "D",  "D",  table=4, overlap=_SAME),
-    _row("source-domain->MS", "source-domain", "MS", "MS", table=4, overlap=_SAME),
+    _row("source-domain->MA", "source-domain", "MA", "MA", table=4, overlap=SAME),
+    _row("source-domain->D",  "source-domain", "D",  "D",  table=4, overlap=SAME),
+    _row("source-domain->MS", "source-domain", "MS", "MS", table=4, overlap=SAME),
 
     _row("P1->PRID",  "P1", "MA+C3+C2+CS", "PRID",  images="all"),
     _row("P1->GRID",  "P1", "MA+C3+C2+CS", "GRID",  images="all"),

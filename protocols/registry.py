@@ -2,13 +2,15 @@
 
 A name is `SOURCES->TARGET`. `:` or the arrow character may stand for `->`, spaces and the case of
 known keys do not matter, sources may come in any order: every spelling gives the same canonical
-name. A `/` after the target is kept free for variants of a target.
+name. Behind a `/` stands how a target is tested (`protocols.variants`): `MA->D/flip`, `all/flip`.
+`/seen` are the test sets of a row's own sources: `MA+D->MS/seen` is MA and D, tested by that
+training; one of them is called `MA+D->MA/seen`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from protocols.catalog import (
@@ -17,14 +19,17 @@ from protocols.catalog import (
     OTHER_GROUPS,
     OWN_GROUPS,
     ROWS,
+    SAME,
     SOURCE_ORDER,
     UNIONS,
 )
 from protocols.datasets import CARDS
 from protocols.errors import ReIDError, UnknownName
 from protocols.types import Fold, Protocol, SourceImages
+from protocols.variants import Variant, expand, join
 
 _ARROW = re.compile(r"->|\N{RIGHTWARDS ARROW}|:")
+SEEN = "seen"
 _FORM = "A protocol is SOURCES->TARGET, such as MA->D or MA+D+C3->MS, or the name of a group."
 
 
@@ -51,9 +56,49 @@ def get(name: str, extra: Iterable[str] = ()) -> Protocol:
     """The protocol of that name; a row of the catalog where there is one, else built ad hoc.
 
     `extra` are keys of the user's own data sets, usable on either side. Raises UnknownName for a
-    name, group or data set that does not exist and ReIDError for a row that makes no sense.
+    name, group or data set that does not exist and ReIDError for a row that makes no sense, or
+    for a variant that is several rows.
     """
-    text = _compact(name)
+    rows = _rows(_compact(name), tuple(extra), {})
+    if len(rows) > 1:
+        names = ", ".join(row.name for row in rows[:3])
+        raise ReIDError(f"{name} is {len(rows)} rows ({names} ...); name one of them.")
+    return rows[0]
+
+
+def select(text: str, extra: Iterable[str] = ()) -> list[Protocol]:
+    """The protocols of a name, a group, or a comma list of both; each once, at its first place.
+
+    Raises what `get` raises.
+    """
+    extra = tuple(extra)
+    by_lower = {g.lower(): rows for g, rows in groups().items()}
+    chosen: dict[str, Protocol] = {}
+    for item in text.strip().removesuffix(",").split(","):
+        for protocol in _rows(_compact(item), extra, by_lower):
+            chosen.setdefault(protocol.name, protocol)
+    return list(chosen.values())
+
+
+def _rows(
+    text: str, extra: tuple[str, ...], by_lower: Mapping[str, tuple[str, ...]]
+) -> list[Protocol]:
+    """The rows of a name or, `by_lower`, a group, each in all the variants that are asked for."""
+    name, slash, asked = text.partition("/")
+    if slash and not asked:
+        raise ReIDError(f"Protocol {text!r} has nothing behind its '/'. {_FORM}")
+    parts = asked.lower().split("+") if slash else []
+    seen, rest = SEEN in parts, "+".join(part for part in parts if part != SEEN)
+    group = by_lower.get(name.lower())
+    rows = [_BY_NAME[row] for row in group] if group else [_row(name, extra, seen)]
+    if seen:
+        rows = [one for row in rows for one in _seen(row)]
+    found = list(expand(rest)) if rest else [Variant()]
+    return [_varied(row, variant) for row in rows for variant in found]
+
+
+def _row(text: str, extra: tuple[str, ...], own_target: bool) -> Protocol:
+    """One row as it is, without a variant; with `own_target` its target may be a source."""
     sides = _ARROW.split(text)
     if not text:
         raise ReIDError(f"The protocol's name is empty. {_FORM}")
@@ -68,25 +113,44 @@ def get(name: str, extra: Iterable[str] = ()) -> Protocol:
     keys = (*CARDS, *extra)
     sources = tuple(sorted((_key(s, keys, text) for s in sides[0].split("+")), key=source_rank))
     target = _key(sides[1], keys, text)
-    _refuse(sources, target)
+    own = own_target and target in sources
+    _refuse(sources, target, own)
+    if own:
+        return Protocol(row_name(sources, "train", target), AD_HOC, sources, target)
     canonical = "+".join(sources) + "->" + target
     overlap = _overlap(sources, target)
     return _BY_NAME.get(canonical) or Protocol(canonical, AD_HOC, sources, target, overlap=overlap)
 
 
-def select(text: str, extra: Iterable[str] = ()) -> list[Protocol]:
-    """The protocols of a name, a group, or a comma list of both; each once, at its first place.
+def _seen(row: Protocol) -> list[Protocol]:
+    """The test sets of a row's sources, tested by the row's training; of a source, its own.
 
-    Raises what `get` raises.
+    Sources without a test set are left out. Raises ReIDError where there is none, or where the
+    training has seen the test images themselves.
     """
-    extra = tuple(extra)
-    by_lower = {g.lower(): rows for g, rows in groups().items()}
-    chosen: dict[str, Protocol] = {}
-    for item in text.strip().removesuffix(",").split(","):
-        rows = by_lower.get(_compact(item).lower())
-        for protocol in [_BY_NAME[r] for r in rows] if rows else [get(item, extra)]:
-            chosen.setdefault(protocol.name, protocol)
-    return list(chosen.values())
+    if row.source_images == "all":
+        raise ReIDError(
+            f"{row.name} trains on all images of its sources, the test sets too, so it has no "
+            f"'/{SEEN}' rows."
+        )
+    keys = [row.target] if row.target in row.sources else list(row.sources)
+    tested = [key for key in keys if key not in CARDS or CARDS[key].can_be_target]
+    if not tested:
+        raise ReIDError(f"{row.name}: {', '.join(keys)} have no test set here.")
+    names = {key: row_name(row.sources, row.source_images, key) for key in tested}
+    return [
+        _BY_NAME.get(name) or Protocol(name, AD_HOC, row.sources, key, overlap=SAME)
+        for key, name in names.items()
+    ]
+
+
+def _varied(row: Protocol, variant: Variant) -> Protocol:
+    """A row with its target tested in another way."""
+    if not variant.name:
+        return row
+    target = join(row.target, variant)
+    name = row_name(row.sources, row.source_images, target)
+    return replace(row, name=name, target=target, table=None)
 
 
 def row_name(sources: tuple[str, ...], source_images: SourceImages, target: str) -> str:
@@ -94,10 +158,23 @@ def row_name(sources: tuple[str, ...], source_images: SourceImages, target: str)
 
     `sources` in canonical order. A row outside the catalog is named as `get` names it.
     """
+    key, slash, variant = target.partition("/")
     for row in _BY_NAME.values():
-        if (row.sources, row.source_images, row.target) == (sources, source_images, target):
-            return row.name
-    return f"{Fold(sources, source_images, ()).name}->{target}"
+        if (row.sources, row.source_images, row.target) == (sources, source_images, key):
+            return row.name + slash + variant
+    parts = [*([SEEN] if key in sources else []), *([variant] if variant else [])]
+    ending = "/" + "+".join(parts) if parts else ""
+    return f"{Fold(sources, source_images, ()).name}->{key}{ending}"
+
+
+def seen_name(row: Protocol) -> str:
+    """The name of the rows that test a row's training on its sources' own test sets."""
+    return f"{row.name.partition('/')[0]}/{SEEN}"
+
+
+def is_plain(protocol: str) -> bool:
+    """Whether a row's name is of a target that is tested as everybody does it, and is unseen."""
+    return "/" not in protocol
 
 
 def folds(protocols: Iterable[Protocol]) -> list[Fold]:
@@ -145,7 +222,7 @@ def _family(key: str) -> str:
     return CARDS[key].family if key in CARDS else key
 
 
-def _refuse(sources: tuple[str, ...], target: str) -> None:
+def _refuse(sources: tuple[str, ...], target: str, own_target: bool) -> None:
     """Raise ReIDError for a row whose number would mean nothing."""
     for key in sources:
         if key in CARDS and not CARDS[key].can_be_source:
@@ -159,14 +236,19 @@ def _refuse(sources: tuple[str, ...], target: str) -> None:
             raise ReIDError(f"{key} is among the sources twice; name it once.")
         if other != key:
             raise ReIDError(f"{other} and {key} are the same data set; choose one as a source.")
-    if _family(target) in seen:
-        _refuse_own_target(seen[_family(target)], target)
+    if _family(target) in seen and not own_target:
+        _refuse_own_target(sources, seen[_family(target)], target)
 
 
-def _refuse_own_target(source: str, target: str) -> None:
-    same = "" if source == target else f" ({source} is the same data set)"
-    named = f"source-domain->{target}"
-    way = f" To train and test on {target} ask for '{named}'." if named in _BY_NAME else ""
+def _refuse_own_target(sources: tuple[str, ...], source: str, target: str) -> None:
+    same, way = f" ({source} is the same data set)", ""
+    if source == target:
+        same, own = "", f"source-domain->{target}"
+        ways = [own] if own in _BY_NAME else []
+        if own not in _BY_NAME or len(sources) > 1:
+            ways.append(row_name(sources, "train", target))
+        quoted = " or ".join(f"'{name}'" for name in ways)
+        way = f" To train and test on {target} ask for {quoted}."
     raise ReIDError(
         f"The target {target} is among the sources{same}: "
         f"a domain that was trained on is not an unseen one.{way}"

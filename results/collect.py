@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.record import QUERY_COLUMNS, RunFolder, RunRecord, TargetRecord, names_in
+from harness.record import (
+    QUERY_COLUMNS,
+    RunFolder,
+    RunRecord,
+    TargetRecord,
+    names_in,
+    target_file,
+)
 from protocols.errors import ReIDError
 from protocols.registry import row_name
 
@@ -41,7 +48,7 @@ class Row:
     @property
     def queries_file(self) -> Path:
         """Its per-query results (`harness.record.QUERY_COLUMNS`)."""
-        return self.folder / "targets" / f"{self.target.target}.parquet"
+        return self.folder / "targets" / f"{target_file(self.target.target)}.parquet"
 
 
 @dataclass(frozen=True)

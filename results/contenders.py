@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from protocols.datasets import CARDS
 from protocols.registry import row_name
 from protocols.types import Protocol
+from protocols.variants import dataset_of
 from results.collect import Row
 from results.entries import PAPER_SIZE, Entry
 from results.published import PublishedMethod
@@ -58,7 +59,7 @@ class Contender:
         for protocol in protocols:
             rows = entry.at(canonical(protocol))
             if rows:
-                saw = "§" if known and _saw(known.saw, protocol.target) else ""
+                saw = "§" if known and _saw(known.saw, dataset_of(protocol.target)) else ""
                 scores[canonical(protocol)] = Score(
                     tuple(100 * row.target.metrics["mAP"] for row in rows),
                     tuple(100 * row.target.metrics["rank1"] for row in rows),

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from harness.record import IMPORTED
 from protocols.errors import ReIDError, UnknownName
+from protocols.registry import all_protocols, is_plain
 from results.collect import Row
 from results.tables import printable
 
@@ -47,7 +48,8 @@ class Known:
 class Difference:
     """A condition in which an entry is not as most rows are; `name` is short, as data=real.
 
-    What follows from method and config (the input's size, the fidelity) has no name.
+    What follows from method and config (the input's size, the fidelity) has no name, nor has that
+    features were made elsewhere.
     """
 
     name: str
@@ -172,6 +174,19 @@ def _quoted(found: Sequence[Entry]) -> str:
     return "; ".join(names[:NAMED]) + more
 
 
+def usual_protocols(names: Iterable[str]) -> list[str]:
+    """What means are over unasked: no variants of a target, no seen domains, if there is else.
+
+    In the catalog's order, then alphabetically.
+    """
+    names = set(names)
+    rows = all_protocols()
+    plain = {name for name in names if is_plain(name)}
+    unseen = plain - {row.name for row in rows if row.target in row.sources}
+    order = {row.name: i for i, row in enumerate(rows)}
+    return sorted(unseen or plain or names, key=lambda name: (order.get(name, len(order)), name))
+
+
 def settings(config: Mapping[str, Any], usual: Mapping[str, Any]) -> tuple[str, ...]:
     """`key=value` of everything in a config that is not as usual, by key."""
     return tuple(
@@ -217,13 +232,9 @@ def _conditions(row: Row, config: str) -> dict[str, _Condition]:
     """
     spec, target = row.run.spec, row.target
     found = {
-        "preset": _named(
-            "preset",
-            spec.preset,
-            "imported: its features were made elsewhere"
-            if spec.preset == IMPORTED
-            else f"preset {spec.preset}",
-        ),
+        "preset": _Condition(IMPORTED, "", "imported: its features were made elsewhere")
+        if spec.preset == IMPORTED
+        else _named("preset", spec.preset, f"preset {spec.preset}"),
         "data": _named("data", target.data, f"{target.data} data"),
         f"precision of {spec.preset}": _named(
             "precision", spec.precision, f"computed in {spec.precision}"

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocols.errors import ReIDError
-from protocols.registry import all_protocols
 from results.collect import Row
-from results.entries import Entry
+from results.entries import Entry, usual_protocols
 from results.line_style import MOST
 from results.tables import STANDIN_NOTE
 
@@ -57,10 +56,12 @@ def principal(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def protocols_of(entries: Iterable[Entry], asked: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The protocols that entries have rows of, of those `asked`, in the catalog's order."""
+    """The protocols that entries have rows of, in the catalog's order, or of those `asked`.
+
+    Unasked, variants of a target are left out where there is anything else (`usual_protocols`).
+    """
     there = {row.protocol for entry in entries for row in entry.rows}
-    order = {protocol.name: i for i, protocol in enumerate(all_protocols())}
-    found = asked or sorted(there, key=lambda name: (order.get(name, len(order)), name))
+    found = asked or usual_protocols(there)
     return tuple(name for name in dict.fromkeys(found) if name in there)
 
 

@@ -8,6 +8,8 @@ from protocols.errors import ReIDError
 from results.entries import Entry
 from results.figure_data import Asked, Drawn, principal
 from results.protocol_figures import cmc, critical_difference, difference, heatmap, intervals
+from results.robustness_figure import robustness
+from results.roc_figure import roc
 from results.run_figures import cost, losses, sweeps
 
 __all__ = ["KINDS", "difference", "drawn", "figures"]
@@ -18,6 +20,8 @@ KINDS: dict[str, Callable[[Sequence[Entry], Asked], Iterator[Drawn]]] = {
     "critical-difference": critical_difference,
     "cost": cost,
     "cmc": cmc,
+    "roc": roc,
+    "robustness": robustness,
     "sweep": sweeps,
     "losses": losses,
 }

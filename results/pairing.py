@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from protocols.errors import ReIDError
-from protocols.registry import all_protocols
-from results.entries import Entry
+from results.entries import Entry, usual_protocols
 from results.query_sums import QuerySums, add_up, answers
 
 
@@ -21,13 +20,14 @@ class Pairs:
 
 
 def pair(a: Entry, b: Entry, protocols: Sequence[str] | None = None) -> Pairs:
-    """The protocols of both (of `protocols`, in their order, else in the catalog's).
+    """The protocols of both (`protocols`, in their order, else `usual_protocols`).
 
     A row that can't be read is left out of its seeds; a protocol that one of them has no row of,
     or where they did not answer the same queries of the same images, is left out.
     """
     found = Pairs([], {}, [])
-    asked = list(protocols) if protocols is not None else _in_order({*a.protocols, *b.protocols})
+    both = {*a.protocols, *b.protocols}
+    asked = list(protocols) if protocols is not None else usual_protocols(both)
     for name in asked:
         try:
             one, other = (_read(entry, name, found.problems) for entry in (a, b))
@@ -74,8 +74,3 @@ def _unpaired(
 
 def _shown(fingerprints: Iterable[str]) -> str:
     return " and ".join(sorted(one[:8] for one in fingerprints))
-
-
-def _in_order(names: Iterable[str]) -> list[str]:
-    order = {protocol.name: i for i, protocol in enumerate(all_protocols())}
-    return sorted(names, key=lambda name: (order.get(name, len(order)), name))

@@ -11,6 +11,7 @@ import numpy as np
 
 from protocols.datasets import CARDS
 from protocols.errors import ReIDError
+from protocols.variants import dataset_of
 from results.collect import Queries, Row, queries
 
 METRICS = ("mAP", "rank1")
@@ -137,7 +138,8 @@ def add_up(given: Sequence[Answers]) -> QuerySums:
 
 
 def _people(target: str) -> str:
-    return CARDS[target].family if target in CARDS else target
+    key = dataset_of(target)
+    return CARDS[key].family if key in CARDS else key
 
 
 def _in_order(table: Queries) -> Queries:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from protocols.catalog import AD_HOC
+from protocols.registry import is_plain
 from protocols.types import Protocol
+from protocols.variants import Variant, dataset_of, join, split
 from results.collect import Row
 
 TITLES = {
@@ -19,6 +21,8 @@ TITLES = {
 METRICS = {"mAP": "mAP", "rank1": "Rank-1"}
 """Metric -> header."""
 SCALE = "Per cent; higher is better."
+NAMED = 4
+"""Protocols that a note names."""
 STANDIN_NOTE = (
     "Embedded stand-in data (rendered people): these numbers compare methods with each other on "
     "the stand-ins only and say nothing of the real data sets."
@@ -151,6 +155,10 @@ def _number(cell: str | Cell) -> float | None:
 def _section_title(protocol: Protocol) -> str:
     if protocol.table is not None:
         return TITLES[protocol.table]
+    if dataset_of(protocol.target) in protocol.sources:
+        return "Seen domains"
+    if protocol.target != dataset_of(protocol.target):
+        return "Targets tested in other ways"
     return "Rows of no table" if protocol.group == AD_HOC else f"Protocol {protocol.group}"
 
 
@@ -171,11 +179,12 @@ def spread(fractions: Sequence[float]) -> str:
 def _mean_line(
     protocols: Sequence[Protocol], methods: Sequence[str], cells: Cells
 ) -> tuple[str, ...] | None:
-    if len(protocols) < 2:
+    meant = _meant(protocols)
+    if len(meant) < 2:
         return None
-    line = [f"mean of {len(protocols)}"]
+    line = [f"mean of {len(meant)}"]
     for method in methods:
-        found = [cells.get((_wanted(p), method), []) for p in protocols]
+        found = [cells.get((_wanted(p), method), []) for p in meant]
         for metric in ("mAP", "rank1"):
             if all(found):
                 means = [statistics.fmean(r.target.metrics[metric] for r in f) for f in found]
@@ -185,8 +194,19 @@ def _mean_line(
     return tuple(line)
 
 
+def _meant(protocols: Sequence[Protocol]) -> list[Protocol]:
+    """The rows that a mean is over: unseen targets, all tested in one way, the plain one first."""
+    unseen = [p for p in protocols if dataset_of(p.target) not in p.sources] or list(protocols)
+    plain = [p for p in unseen if is_plain(p.name)]
+    ways = {split(p.target)[1] for p in unseen}
+    return plain or (unseen if len(ways) == 1 else [])
+
+
 def _notes(protocols: Sequence[Protocol], rows: Sequence[Row], seeds: set[int]) -> list[str]:
-    return [SCALE, *seeds_note(seeds), *row_notes(protocols, rows)]
+    meant = _meant(protocols)
+    left_out = ["The mean leaves out seen domains and targets that are tested in other ways."]
+    left_out = left_out if 1 < len(meant) < len(protocols) else []
+    return [SCALE, *left_out, *seeds_note(seeds), *row_notes(protocols, rows)]
 
 
 def seeds_note(counts: Iterable[int]) -> list[str]:
@@ -215,11 +235,15 @@ def row_notes(protocols: Sequence[Protocol], rows: Sequence[Row]) -> list[str]:
     ]
     if any(row.target.data == "stand-in" for row in rows):
         notes.append(STANDIN_NOTE)
-    probes = sorted({(r.target.target, len(r.target.probes)) for r in rows})
+    probes = sorted({(dataset_of(r.target.target), len(r.target.probes)) for r in rows})
     notes += [f"{t}: mean over {n} probe splits." for t, n in probes if n > 1]
-    notes += [f"{p.name}: {p.overlap}" for p in protocols if p.overlap]
+    shared: dict[str, list[str]] = {}
+    for protocol in protocols:
+        if protocol.overlap:
+            shared.setdefault(protocol.overlap, []).append(protocol.name)
+    notes += [f"{_several(names)}: {words}" for words, names in shared.items()]
     skipped = {
-        (r.target.target, int(r.target.metrics["skipped_queries"]))
+        (_same_matches(r.target.target), int(r.target.metrics["skipped_queries"]))
         for r in rows
         if r.target.metrics["skipped_queries"]
     }
@@ -229,13 +253,24 @@ def row_notes(protocols: Sequence[Protocol], rows: Sequence[Row]) -> list[str]:
     return notes
 
 
+def _several(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _same_matches(target: str) -> str:
+    """A target without what of its variant changes no match."""
+    key, variant = split(target)
+    return join(key, Variant(cross_camera=variant.cross_camera))
+
+
 def _data_notes(rows: Sequence[Row]) -> dict[str, list[str]]:
     """What the readers said of the data, once per data set; a stand-in need not say it is one."""
     said: dict[str, list[str]] = {}
     for row in rows:
         for key, lines in (
             *row.run.source_notes.items(),
-            (row.target.target, row.target.notes),
+            (dataset_of(row.target.target), row.target.notes),
         ):
             if row.target.data == "stand-in":
                 continue

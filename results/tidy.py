@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from harness.record import QUERY_COLUMNS
+from harness.record import QUERY_COLUMNS, target_file
 from results.collect import Row, query_table
 
 TABLE_VERSION = 1
@@ -193,7 +193,7 @@ def _line(row: Row) -> dict[str, Any]:
         "test_finished_at": _moment(target.finished_at),
         "model_sha256": run.model_sha256 or "",
         "queries_sha256": target.queries_sha256,
-        "queries_file": f"{run.run_id}/targets/{target.target}.parquet",
+        "queries_file": f"{run.run_id}/targets/{target_file(target.target)}.parquet",
     }  # fmt: skip
 
 

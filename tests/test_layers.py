@@ -14,7 +14,10 @@ MAY_IMPORT = {
     "harness": {"protocols", "methods"},
     "results": {"protocols", "harness"},
 }
-ONLY_IN = {"mlflow": "harness/mlflow_store.py", "ray": "harness/ray_trials.py"}
+ONLY_IN = {
+    "mlflow": "harness/mlflow_store.py",
+    "ray": "harness/ray_shards.py harness/ray_trials.py",
+}
 SHARED = {"interface", "cards", "parts", "grounding"}
 """What every method may import from `methods` besides itself."""
 

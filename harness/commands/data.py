@@ -11,6 +11,7 @@ from harness.screen import say
 from protocols.datasets.folders import require_data_root
 from protocols.registry import select
 from protocols.types import Protocol
+from protocols.variants import dataset_of
 
 
 def open_data(
@@ -32,7 +33,7 @@ def open_data(
     from protocols import standin
 
     selected = select(protocol)
-    keys = sorted({key for row in selected for key in (*row.sources, row.target)})
+    keys = sorted({key for row in selected for key in (*row.sources, dataset_of(row.target))})
     require_standins(keys, ", or choose other protocols")
     # plain text: a spinner is a thread, and beside one the renderer can't use a second core
     tell("Embedded stand-in data (rendered once, in a few seconds).")

@@ -11,16 +11,19 @@ from rich.console import Console
 
 from harness.config import parse_overrides
 from harness.encode import FEATURES, find_images, require_npz, save_features
-from harness.evaluate import Extractor
+from harness.extract import Extractor
 from harness.progress import EVALUATION_PASS
 from harness.screen import ScreenProgress, say
 from harness.train import make_accelerator, require_device
 from harness.trained import Recipe, load, read_recipe
 from methods.interface import Method
-from protocols.errors import DataError
+from protocols.errors import DataError, UnknownName
+from protocols.variants import PRECISION as BF16
+from protocols.variants import Reading
 from protocols.verify import verify_images
 
 SHOWN = 10
+PRECISIONS = ("fp32", BF16)
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,16 @@ class EncodeRequest:
     overrides: tuple[str, ...]
     device: str
     loader_workers: int
+    precision: str = PRECISIONS[0]
+    flip: bool = False
 
 
 def encode_command(request: EncodeRequest, console: Console) -> None:
     """Encode every image below a folder and write the features."""
     require_device(request.device)
+    if request.precision not in PRECISIONS:
+        raise UnknownName("--precision", request.precision, PRECISIONS)
+    how = Reading(bf16=request.precision == BF16, flip=request.flip)
     found = find_images(request.images)
     require_npz(request.out)
     overrides = parse_overrides(request.overrides)
@@ -53,11 +61,13 @@ def encode_command(request: EncodeRequest, console: Console) -> None:
         progress.begin(f"{recipe.name} on {request.images}")
         _require_whole([found.root / name for name in found.names], progress)
         extract = Extractor(method.to(device), found.root, device, request.loader_workers, progress)
-        encoded = extract(found.names)
+        encoded = extract(found.names, how=how)
     save_features(request.out, found.names, encoded)
     if found.skipped:
         say(console, f"Skipped:  {found.left_out()}.")
-    say(console, f"Features: {len(found.names)} x {_width(encoded)}, float32, {request.out}")
+    read = f", computed in {BF16}" * how.bf16 + ", mirror images added" * how.flip
+    size = f"{len(found.names)} x {_width(encoded)}"
+    say(console, f"Features: {size}, float32{read}, {request.out}")
 
 
 def _require_whole(paths: list[Path], progress: ScreenProgress) -> None:

@@ -1,39 +1,43 @@
-"""`harness eval` and `harness import`: features that were made elsewhere, measured and kept."""
+"""`harness eval`: features that were made elsewhere, measured."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import psutil
+import torch
 from rich.console import Console
+from torch import Tensor
 
-from harness import record
+from harness.approximate import Approximate, Approximation, approximate
 from harness.catalog import DataCatalog
 from harness.commands.data import open_data
-from harness.commands.tracking import Mirroring
-from harness.config import RunSpec
-from harness.environment import environment
-from harness.evaluate import MAX_RANK, evaluate, probe_metrics
-from harness.feature_files import FeatureFile, Side, read_features
-from harness.files import file_digest, write_text
+from harness.cosine import Rows
+from harness.encode import FEATURES
+from harness.evaluate import MAX_RANK, evaluate, measures_of, probe_metrics, rank_encoded
+from harness.extract import Encoded
+from harness.feature_files import read_features
 from harness.imported import SHOWN, NamedFeatures, match
-from harness.lease import hold
-from harness.ranking import rank_features
-from harness.record import IMPORTED, RunFolder, RunRecord
-from harness.screen import say
-from harness.signs import utc
-from harness.tested import write_target
-from methods import registry
-from protocols.errors import DataError, ReIDError
+from harness.labelled import Labelled, open_labelled
+from harness.mapped import Watched
+from harness.ranking import COMPILED_TERMS
+from harness.screen import ScreenProgress, say
+from protocols import variants
+from protocols.errors import ReIDError
 from protocols.types import Protocol
+from protocols.variants import Variant
 
 SHARES = ("mAP", "rank1", "rank5", "rank10", "mINP")
 LABELS = {"rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10"}
-LONGEST, RESERVED = 60, "()[],;<>\n\r\t"
-"""Of a method's name; what entries of a table are told apart by is reserved."""
-UNKNOWN = "unknown"
-"""In place of the fingerprint of a source that is not here."""
+IN_MEMORY = 8
+"""Bytes a number of features that are re-ranked: as they are, and at unit length."""
 BOTH_WAYS = (
     "Give --query and --gallery, files with labels of their own, or --features and --protocol, one "
     "file with the names of images."
@@ -42,109 +46,169 @@ BOTH_WAYS = (
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """The options of `harness eval`, as typed."""
+    """The options of `harness eval`; `workers` of at least 2 share the gallery."""
 
-    query: Path | None
-    gallery: Path | None
+    query: tuple[str, ...]
+    gallery: tuple[str, ...]
     features: Path | None
     protocol: str | None
     data: Path | None
+    variant: Variant = Variant()
+    measures: tuple[str, ...] = ()
+    workers: int = 0
+    address: str | None = None
+    approximation: Approximation | None = None
 
 
 @dataclass(frozen=True)
-class ImportRequest:
-    """The options of `harness import`, as typed."""
+class Found:
+    """What came of it: fractions and counts of queries, and what there is to say besides."""
 
-    features: Path
-    method: str
-    protocol: str
-    seed: int
-    data: Path | None
-    out: Path
-    force: bool
-    tracking: str | None
-    experiment: str
+    title: str
+    metrics: dict[str, float]
+    variant: Variant
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    approximate: Approximate | None = None
+    extra: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """`mAP`, `rank1`, `rank5`, `rank10`, `mINP`, `valid_queries`, `skipped_queries`.
+
+        What else was measured is there if it was asked for, as are `variant`, `curves` and
+        `approximate`; `extra_names` where a file has names that the protocol has not.
+        """
+        counts = {key: int(v) for key, v in self.metrics.items() if key.endswith("_queries")}
+        further = {
+            "variant": self.variant.name,
+            "curves": {
+                k: [None if math.isnan(v) else v for v in c] for k, c in self.curves.items()
+            },
+            "approximate": self.approximate and self.approximate.as_json(),
+            "extra_names": self.extra,
+        }
+        return {**self.metrics, **counts, **{key: v for key, v in further.items() if v}}
 
 
 def eval_command(request: EvalRequest, as_json: bool, console: Console, stderr: Console) -> int:
-    """Measure and print; warnings go to `stderr`. Returns the exit status.
-
-    JSON: `mAP`, `rank1`, `rank5`, `rank10`, `mINP` (fractions in 0..1), `valid_queries`,
-    `skipped_queries`, and `extra_names` where a file has names that the protocol has not.
-    """
-    extra: tuple[str, ...] = ()
+    """Measure and print; warnings and progress go to `stderr`. Returns the exit status."""
     if request.query and request.gallery and not (request.features or request.protocol):
-        metrics = _labelled(request.query, request.gallery)
-        title = f"{request.query} against {request.gallery}"
+        found = _labelled(request, stderr)
     elif request.features and request.protocol and not (request.query or request.gallery):
-        row, catalog = _row(request.protocol, request.data, None, stderr)
-        features = _named(request.features, catalog, row.target, stderr)
-        metrics = evaluate(features, catalog.probes(row.target)).metrics
-        extra, title = features.extra, f"{request.features} on {row.name}"
+        found = _named(request, request.features, request.protocol, stderr)
     else:
         raise ReIDError(BOTH_WAYS)
     if as_json:
-        counts = {key: int(value) for key, value in metrics.items() if key.endswith("_queries")}
-        left_out = {"extra_names": extra} if extra else {}
-        console.print_json(json.dumps({**metrics, **counts, **left_out}, allow_nan=False))
-    else:
-        _say(title, metrics, console)
+        console.print_json(json.dumps(found.as_json(), allow_nan=False))
+        return 0
+    show_metrics(found.title, found.metrics, console, found.variant)
+    if found.approximate:
+        _show_approximate(found.approximate, console)
     return 0
 
 
-def import_command(request: ImportRequest, console: Console, stderr: Console) -> int:
-    """Measure features and leave a record. Returns the exit status."""
-    _require_name(request.method)
-    row, catalog = _row(request.protocol, request.data, request.out / ".verified", console)
-    features = _named(request.features, catalog, row.target, stderr)
-    spec = _spec(request, row, catalog)
-    folder = RunFolder(request.out, spec.id)
-    with hold(folder.lease):
-        known = folder.read_target(row.target)
-        digest = f"imported from features with SHA-256 {file_digest(request.features)}"
-        if known is not None and digest not in known.notes and not request.force:
-            raise ReIDError(
-                f"{request.method} has a record of {row.name}, seed {request.seed}, of other "
-                f"features ({folder.target(row.target)}). --force replaces it; --seed is for "
-                "another training."
-            )
-        result = evaluate(features, catalog.probes(row.target))
-        if not folder.run.exists():
-            write_text(folder.spec, spec.model_dump_json(indent=1) + "\n")
-            record.write(folder.run, _run_record(spec, row, catalog))
-        write_target(folder, catalog, row.target, result, [digest])
-    _say(f"{request.method} on {row.name}", result.metrics, console)
-    say(console, f"Record: {folder.target(row.target)}")
-    Mirroring(request.out, request.tracking, console, request.experiment).sync([spec.id])
-    return 0
-
-
-def _labelled(query: Path, gallery: Path) -> dict[str, float]:
-    sides: dict[Side, FeatureFile] = {
-        "query": read_features(query, "query"),
-        "gallery": read_features(gallery, "gallery"),
-    }
-    widths = {side: one.features.shape[1] for side, one in sides.items()}
-    if len(set(widths.values())) > 1:
-        raise DataError(
-            f"{query} has features of {widths['query']} numbers and {gallery} of "
-            f"{widths['gallery']}; they must be of one width."
+def _named(request: EvalRequest, path: Path, protocol: str, stderr: Console) -> Found:
+    """Features with names of images, on a protocol's target."""
+    if request.workers > 1 or request.address or request.approximation:
+        raise ReIDError(
+            "--workers, --address and --approximate are for files with labels of their own, "
+            "--query and --gallery; a protocol's images are ranked exactly, in this process."
         )
-    query_pids, query_camids = sides["query"].labels()
-    gallery_pids, gallery_camids = sides["gallery"].labels()
-    ranking = rank_features(
-        sides["query"].features,
-        sides["gallery"].features,
-        query_pids=query_pids,
-        query_camids=query_camids,
-        gallery_pids=gallery_pids,
-        gallery_camids=gallery_camids,
-        max_rank=MAX_RANK,
-    )
-    return probe_metrics(ranking)
+    if asked := request.variant.name:
+        if "/" in protocol:
+            raise ReIDError(
+                f"--protocol {protocol} says how its target is tested; put {asked!r} there, too: "
+                f"{protocol}+{asked}."
+            )
+        protocol = f"{protocol}/{asked}"
+    row, catalog = row_of(protocol, request.data, None, stderr)
+    features = named(path, catalog, row.target, stderr)
+    variant = variants.split(row.target)[1]
+    probes = catalog.probes(row.target)
+    result = evaluate(features, probes, variant=variant, measured=request.measures)
+    title = f"{path} on {row.name}"
+    return Found(title, result.metrics, variant, result.curves, None, features.extra)
 
 
-def _row(
+def _labelled(request: EvalRequest, stderr: Console) -> Found:
+    """Files with labels of their own, which may be larger than memory."""
+    variant, how = request.variant, request.approximation
+    in_memory = [variant.name] if variant.rerank or variant.euclidean else []
+    address = request.address or (os.environ.get("RAY_ADDRESS") if request.workers > 1 else None)
+    shared = request.workers > 1 or address
+    if in_memory and (how or shared):
+        raise ReIDError(
+            f"{in_memory[0]} needs all features in the memory of one process: leave out --workers, "
+            "--address and --approximate."
+        )
+    if how and (shared or request.measures):
+        raise ReIDError(
+            "--approximate ranks in this process and measures lists of neighbours alone: leave out "
+            "--workers, --address and --measures."
+        )
+    files = open_labelled(request.query, request.gallery, variant)
+    Q, G = len(files.query.features), len(files.gallery.features)
+    title = f"{files.query.path} against {files.gallery.path}"
+    found: Approximate | None = None
+    with ScreenProgress(stderr, _work(files) * (2 if how else 1)) as progress, files.placed():
+        progress.begin(f"{Q} queries in {G} images")
+        if how:
+            found = approximate(files, how, MAX_RANK, progress)
+            ranking = found.ranking
+        elif shared:
+            from harness.sharded import Job, rank_sharded
+
+            job = Job.of(request.query, request.gallery, variant)
+            workers = request.workers or None
+            ranking = rank_sharded(job, workers, address, MAX_RANK, progress)
+        else:
+            sides = _sides(files, variant, lambda rows: progress.advance(rows, "ranking"))
+            ranking = rank_encoded(None, *sides, files.known, variant)
+        metrics, curves = probe_metrics(ranking), {}
+        if request.measures:
+            sides = _sides(files, variant, lambda rows: progress.advance(0, "measuring"))
+            further = measures_of(None, *sides, files.known, variant, request.measures)
+            metrics, curves = metrics | further.metrics, further.curves
+    return Found(title, metrics, variant, curves, found)
+
+
+def _work(files: Labelled) -> int:
+    """How many items of the gallery are gone through: all, once for each block of queries."""
+    (Q, D), G = files.query.features.shape, len(files.gallery.features)
+    if Q * G * D < COMPILED_TERMS:
+        return G
+    from harness.counting import query_blocks
+
+    return G * len(list(query_blocks(files.engine()[2], D)))
+
+
+def _sides(
+    files: Labelled, variant: Variant, read: Callable[[int], object]
+) -> tuple[Encoded, Encoded]:
+    """Both sides, in memory where the variant needs them there; `read` is told of items passed.
+
+    Raises ReIDError where more memory is needed than is free.
+    """
+    both = files.query.features, files.gallery.features
+    if not (variant.rerank or variant.euclidean):
+        mapped: tuple[Any, Any] = both[0], Watched(both[1], read)
+        return {FEATURES: mapped[0]}, {FEATURES: mapped[1]}
+    needs = sum(IN_MEMORY * one.shape[0] * one.shape[1] for one in both)
+    free = psutil.virtual_memory().available
+    if needs > free:
+        raise ReIDError(
+            f"{variant.name} needs all features in memory, about {needs / 2**30:.1f} GB, and "
+            f"{free / 2**30:.1f} GB are free."
+        )
+    return {FEATURES: _tensor(both[0])}, {FEATURES: _tensor(both[1])}
+
+
+def _tensor(rows: Rows) -> Tensor:
+    """[N, D] float32, or float64 where the file has it."""
+    dtype = np.float64 if rows.dtype.itemsize == 8 else np.float32
+    return torch.from_numpy(np.require(rows[:], dtype, ("C", "A", "W")))
+
+
+def row_of(
     protocol: str, data: Path | None, memory: Path | None, console: Console
 ) -> tuple[Protocol, DataCatalog]:
     rows, catalog = open_data(data, protocol, memory, console)
@@ -157,7 +221,7 @@ def _row(
     return rows[0], catalog
 
 
-def _named(path: Path, catalog: DataCatalog, target: str, stderr: Console) -> NamedFeatures:
+def named(path: Path, catalog: DataCatalog, target: str, stderr: Console) -> NamedFeatures:
     features = match(read_features(path), catalog.target_paths(target))
     if features.extra:
         shown = ", ".join(features.extra[:SHOWN])
@@ -171,74 +235,39 @@ def _named(path: Path, catalog: DataCatalog, target: str, stderr: Console) -> Na
     return features
 
 
-def _require_name(name: str) -> None:
-    """Raise ReIDError for a name that can't stand for an imported method in tables."""
-    if name in registry.locations():
-        raise ReIDError(
-            f"--method {name} is a method of this harness; give the imported one a name of its "
-            f"own, such as {name}-authors."
-        )
-    if not name.strip() or len(name) > LONGEST or set(name) & set(RESERVED):
-        raise ReIDError(
-            f"--method {name!r}: expected a name of at most {LONGEST} characters without any of "
-            f"{' '.join(RESERVED)} or line breaks."
-        )
-
-
-def _spec(request: ImportRequest, row: Protocol, catalog: DataCatalog) -> RunSpec:
-    """What the run is called: not by its features, so that its other targets are beside it."""
-    return RunSpec(
-        method=request.method,
-        method_version=IMPORTED,
-        preset=IMPORTED,
-        config={},
-        weights=(),
-        sources={key: _fingerprint(catalog, key, row) for key in row.sources},
-        source_images=row.source_images,
-        seed=request.seed,
-        precision="fp32",
-    )
-
-
-def _fingerprint(catalog: DataCatalog, key: str, row: Protocol) -> str:
-    """Of a source's images; they need not be here for what was trained elsewhere."""
-    try:
-        return catalog.source_fingerprint(key, row.source_images)
-    except DataError:
-        return UNKNOWN
-
-
-def _run_record(spec: RunSpec, row: Protocol, catalog: DataCatalog) -> RunRecord:
-    said = "trained elsewhere; which images on is what its owner says"
-    counts = {
-        key: {"images": len(split.images), "identities": len(split.pids)}
-        for key, fingerprint in spec.sources.items()
-        if fingerprint != UNKNOWN
-        for split in [catalog.source(key, row.source_images)]
-    }
-    return RunRecord(
-        run_id=spec.id,
-        spec=spec,
-        data=catalog.kind,
-        source_counts=counts,
-        source_notes={key: [said] for key in spec.sources},
-        history=[],
-        parameters={},
-        model_sha256=None,
-        seconds=0.0,
-        interruptions=0,
-        environment=environment(),
-        finished_at=utc(),
-    )
-
-
-def _say(title: str, metrics: dict[str, float], console: Console) -> None:
+def show_metrics(
+    title: str, metrics: dict[str, float], console: Console, variant: Variant = Variant()
+) -> None:
     """The numbers, in per cent."""
-    say(console, title)
+    say(console, f"{title}, {variant.name}" if variant.name not in title else title)
     for key in SHARES:
         say(console, f"  {LABELS.get(key, key):8}{100 * metrics[key]:6.2f}")
+    counts = ("valid_queries", "skipped_queries")
+    further = [key for key in metrics if key not in (*SHARES, *counts)]
+    width = max([8, *(len(key) + 1 for key in further)])
+    for key in further:
+        say(console, f"  {key:{width}}{100 * metrics[key]:6.2f}")
     skipped = int(metrics["skipped_queries"])
     without = f"; {skipped} have no match and are left out" if skipped else ""
+    by = "Euclidean distance" if variant.euclidean else "cosine similarity"
+    by = (
+        f"k-reciprocal re-ranking{variant.rerank.name.removeprefix('rerank')}"
+        if variant.rerank
+        else by
+    )
+    say(console, f"  {int(metrics['valid_queries'])} queries{without}. Per cent, {by}.")
+
+
+def _show_approximate(found: Approximate, console: Console) -> None:
+    """How the ranks were found, and how far they are from the exact ones."""
+    recall = ", ".join(f"recall@{k} {100 * value:.2f}" for k, value in found.recall.items())
     say(
-        console, f"  {int(metrics['valid_queries'])} queries{without}. Per cent, cosine similarity."
+        console,
+        f"  Approximate: the {found.neighbours} nearest of each query, from {found.probes} of "
+        f"{found.cells} cells; a match that is not among them is not found.",
+    )
+    say(
+        console,
+        f"  On {found.queries} queries ranked exactly, too: {recall}; mAP {100 * found.mAP:.2f}, "
+        f"exactly {100 * found.exact_mAP:.2f}.",
     )

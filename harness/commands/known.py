@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.commands.presets import built_in_presets, preset_configs
+from harness.record import IMPORTED
 from methods import registry
 from methods.cards import CARDS
 from protocols.errors import ReIDError
 from protocols.registry import select
 from protocols.types import Protocol
+from protocols.variants import dataset_of
 from results import collect
 from results.collect import Row
 from results.entries import Entry, Known, choose, entries
@@ -60,7 +62,7 @@ def protocols_of(found: Iterable[Entry], text: str) -> list[Protocol]:
     Raises UnknownName.
     """
     keys = {key for entry in found for row in entry.rows
-            for key in (*row.run.spec.sources, row.target.target)}  # fmt: skip
+            for key in (*row.run.spec.sources, dataset_of(row.target.target))}  # fmt: skip
     return select(text, sorted(keys))
 
 
@@ -84,6 +86,9 @@ def known_methods(rows: Sequence[Row]) -> tuple[dict[str, Known], list[str]]:
     order = {name: i for i, name in enumerate(dict.fromkeys([*CARDS, *registry.locations()]))}
     known, problems = {}, []
     for name in sorted(presets, key=lambda n: (order.get(n, len(order)), n)):
+        if name not in order and presets[name] == {IMPORTED}:
+            known[name] = Known(type="Imported")
+            continue
         if name not in order:
             # a record may name any module: none is imported because a file says so
             problems.append(

@@ -29,6 +29,7 @@ from harness.settings import How, Outcome, Settings
 from harness.tracking import EXPERIMENT, safe
 from harness.train import require_device
 from protocols.errors import UnknownName
+from protocols.registry import seen_name, select
 from results.collect import Row, rows
 
 TABLE, BESIDE = "\nTable:   ", " " * 9
@@ -54,6 +55,8 @@ class RunRequest:
     experiment: str = EXPERIMENT
     how: How = field(default_factory=How)
     dry_run: bool = False
+    seen: bool = False
+    keep_features: bool = False
 
 
 class Launching:
@@ -77,8 +80,17 @@ class Launching:
         run = self.run
         memory = run.out / ".verified"
         self.selected, self.catalog = open_data(run.data, run.protocol, memory, self.console)
+        if run.seen:
+            names = [seen_name(row) for row in self.selected]
+            seen = select(",".join(names), self.catalog.own_keys)
+            self.selected = list({row.name: row for row in (*self.selected, *seen)}.values())
         self.settings = Settings(
-            run.out, run.device, run.loader_workers, run.force, command=safe(self.command)
+            run.out,
+            run.device,
+            run.loader_workers,
+            run.force,
+            command=safe(self.command),
+            keep_features=run.keep_features,
         )
         self.mirror = Mirroring(run.out, run.tracking, self.console, run.experiment)
 

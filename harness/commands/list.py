@@ -1,4 +1,4 @@
-"""`harness list`: protocols, methods, data sets. Imports no model code."""
+"""`harness list`: protocols, variants of targets, methods, data sets. Imports no model code."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from rich.table import Table
 
 from protocols.errors import UnknownName
 
-WHAT = ("protocols", "methods", "datasets")
+WHAT = ("protocols", "variants", "methods", "datasets")
 
 
 def list_command(what: str, as_json: bool, console: Console) -> None:
     """Print one of `WHAT`, as a table or as JSON."""
-    makers = {"protocols": _protocols, "methods": _methods, "datasets": _datasets}
+    makers = {
+        "protocols": _protocols,
+        "variants": _variants,
+        "methods": _methods,
+        "datasets": _datasets,
+    }
     if what not in makers:
         raise UnknownName("list", what, WHAT)
     entries = makers[what]()
@@ -27,6 +32,7 @@ def list_command(what: str, as_json: bool, console: Console) -> None:
         return
     shown = {
         "protocols": ("name", "groups", "sources", "target", "table"),
+        "variants": ("name", "meaning"),
         "methods": ("name", "summary", "paper"),
         "datasets": ("key", "name", "year", "used as", "images (identities)"),
     }[what]
@@ -42,6 +48,12 @@ def list_command(what: str, as_json: bool, console: Console) -> None:
         sizes = ", ".join(f"{name} ({len(rows)})" for name, rows in groups().items())
         console.print(f"Groups: {sizes}.", highlight=False)
         console.print("Any other pair of data sets is a protocol too: MA->VIPeR.", highlight=False)
+    if what in ("protocols", "variants"):
+        more = "; `harness list variants`" if what == "protocols" else ""
+        console.print(
+            f"Targets are tested in other ways behind a slash: MA->D/flip+rerank{more}.",
+            highlight=False,
+        )
 
 
 def _protocols() -> list[dict[str, Any]]:
@@ -55,6 +67,12 @@ def _protocols() -> list[dict[str, Any]]:
         }
         for p in all_protocols()
     ]
+
+
+def _variants() -> list[dict[str, Any]]:
+    from protocols.variants import MEANINGS, SHORTHANDS
+
+    return [{"name": name, "meaning": words} for name, words in (MEANINGS | SHORTHANDS).items()]
 
 
 def _methods() -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from harness.catalog import DataCatalog
 from harness.commands.showing import Showing, ShowRequest, origin
-from harness.data import decode
+from harness.decoding import decode
 from harness.mask_table import Shown, print_table
 from harness.masks import NoMasks, Overlap, choose, measure, part_maps
 from harness.part_labels import standin_labels

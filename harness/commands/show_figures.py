@@ -23,6 +23,8 @@ from results.overview import KINDS, difference, figures
 
 EVERYTHING = "figures"
 """In place of one kind of figure: all of them."""
+OF_PROTOCOL = ("cmc", "roc", "robustness")
+"""Kinds whose figures are of a protocol each, which their names say."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def _chosen(key: str, request: FiguresRequest) -> list[str]:
     """The parts of a file's name: a choice does not take the place of the figure of everything."""
     if request.run:
         return [request.kind, request.run]
-    protocol = None if request.kind in ("cmc", EVERYTHING) else request.protocol
+    protocol = None if request.kind in (*OF_PROTOCOL, EVERYTHING) else request.protocol
     named = request.difference or request.kind in ("losses", EVERYTHING)
     asked = [protocol, None if named else request.methods]
     return [key, *("".join(text.split()).replace(",", "_") for text in asked if text)]

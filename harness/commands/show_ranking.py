@@ -12,12 +12,14 @@ from rich.console import Console
 from harness.catalog import DataCatalog
 from harness.commands.showing import origin
 from harness.commands.showing_features import FeaturesRequest, ShowingFeatures
-from harness.data import decode
+from harness.decoding import decode
+from harness.evaluate import Features
+from harness.feature_store import stored, untrained
 from harness.galleries import Gallery, below_common, galleries
 from harness.gallery_table import Found, ShownRanking, print_ranking
 from harness.record import RunFolder, RunRecord, TargetRecord
-from harness.shared import shared_features
 from methods.interface import Method
+from protocols import variants
 from protocols.errors import ReIDError, UnknownName
 from protocols.types import DISTRACTOR_PID, Image
 from results.collect import Queries, Row, queries
@@ -145,10 +147,17 @@ class _Show(ShowingFeatures[ShownRanking]):
         wanted = [(str(known.probe[row]), str(known.query[row])) for row in rows]
         images = len(catalog.target_paths(target))
         with self.extractor(one.run, one.method, images) as extractor:
-            features = shared_features(
-                extractor(catalog.root), self.request.out, one.run.spec, one.record.fingerprint
+            extract = extractor(catalog.root)
+            features: Features = extract
+            if untrained(one.method):
+                features = stored(extract, self.request.out, one.run.spec, catalog.digests)
+            ranked = galleries(
+                features,
+                catalog.probes(target),
+                wanted,
+                self.request.top,
+                variant=variants.split(target)[1],
             )
-            ranked = galleries(features, catalog.probes(target), wanted, self.request.top)
         recorded = [float(known.ap[row]) if known.valid[row] else None for row in rows]
         found = Found(one.run, [ranked[one] for one in wanted], recorded)
         if found.unlike:

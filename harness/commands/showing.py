@@ -104,10 +104,14 @@ class Showing(Generic[Shown]):
                 self.say(f"{of}{name}: {error}", "dim" if expected else "red")
 
     def tested(self, run: RunRecord, advice: str = "name a --target") -> list[TargetRecord]:
-        """The targets a run has been tested on. Raises ReIDError with an `advice` for none."""
+        """The targets a run has been tested on, variants of them if one is asked for.
+
+        Raises ReIDError with an `advice` for none.
+        """
         folder = RunFolder(self.request.out, run.run_id)
         found = [folder.read_target(path.stem) for path in sorted(folder.targets.glob("*.json"))]
-        records = [record for record in found if record]
+        several = "/" not in (self.request.target or "")
+        records = [one for one in found if one and not (several and "/" in one.target)]
         if not records:
             raise ReIDError(f"Run {run.run_id} has not been tested yet: {advice}.")
         return records

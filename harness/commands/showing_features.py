@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.catalog import DataCatalog
 from harness.commands.showing import Showing, Shown, ShowRequest
 from harness.environment import threads
-from harness.evaluate import Extractor
+from harness.extract import Extractor
 from harness.prepare import run_threads
 from harness.progress import EVALUATION_PASS
 from harness.record import RunFolder, RunRecord, TargetRecord

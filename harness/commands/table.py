@@ -32,6 +32,8 @@ FORMATS = {"terminal": ".txt", "markdown": ".md", "latex": ".tex", "csv": ".csv"
 ALL = "all"
 COST = 13
 NUMBERS = [str(number) for number in range(1, COST + 1)]
+BESIDE = ("robustness", "seen", "variants", "verification")
+"""Tables of rows beside others of the same trainings (`harness.commands.table_beside`)."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,13 @@ def table_command(request: TableRequest, console: Console, stderr: Console) -> i
     """
     kind = _format(request)
     number = _number(request.what)
-    if request.protocol and f"table{number}" not in ABLATIONS:
-        raise ReIDError(f"--protocol goes with tables 5 to 12; {request.what} says its own.")
+    if request.protocol and f"table{number}" not in ABLATIONS and not _beside(request):
+        raise ReIDError(
+            f"--protocol goes with tables 5 to 12 and {', '.join(BESIDE)}; {request.what} says its "
+            "own."
+        )
+    if request.with_published and _beside(request):
+        raise ReIDError(f"There are no published numbers for {request.what}.")
     found = _found(request, stderr)
     try:
         made = _make(number, request, found)
@@ -105,8 +112,19 @@ def _number(what: str) -> int | None:
     if match is None:
         return None
     if match[1] not in NUMBERS:
-        raise UnknownName("table", what, [*NUMBERS, *groups()], "The paper has tables 1 to 13.")
+        raise UnknownName(
+            "table", what, [*NUMBERS, *BESIDE, *groups()], "The paper has tables 1 to 13."
+        )
     return int(match[1])
+
+
+def _word(request: TableRequest) -> str:
+    return request.what.strip().lower()
+
+
+def _beside(request: TableRequest) -> bool:
+    """Whether one of the tables without a number is asked for."""
+    return _word(request) in BESIDE
 
 
 def _found(request: TableRequest, stderr: Console) -> Found:
@@ -129,6 +147,10 @@ def _make(number: int | None, request: TableRequest, found: Found) -> Printable:
         from harness.commands.table_ablation import ablation_table
 
         return ablation_table(ABLATIONS[f"table{number}"], found, request)
+    if _beside(request):
+        from harness.commands.table_beside import beside_table
+
+        return beside_table(_word(request), found, request)
     if number is None:
         protocols = _protocols(request.what, found.entries)
         title, averages = f"Protocols: {request.what}", True
@@ -145,8 +167,11 @@ def _protocols(what: str, found: Sequence[Entry]) -> list[Protocol]:
     except UnknownName:
         if re.search(r"->|→|[:,]", what):
             raise
-        known = [*NUMBERS, *groups()]
-        hint = f"There are tables 1 to 13, and protocols: {', '.join(groups())}, MA->D ..."
+        known = [*NUMBERS, *BESIDE, *groups()]
+        hint = (
+            f"There are tables 1 to 13, {', '.join(BESIDE)}, and protocols: "
+            f"{', '.join(groups())}, MA->D ..."
+        )
         raise UnknownName("table or protocol", what, known, hint) from None
 
 

@@ -18,7 +18,8 @@ import torch
 from PIL.Image import Image
 from torch.utils.data import DataLoader, Dataset
 
-from harness.data import decode, in_order
+from harness.data import in_order
+from harness.decoding import decode
 from harness.grounding.answers import Answers, Head, Line, Writer
 from harness.grounding.questions import Checks, Pair, Parts, People, Question
 from harness.step import is_shortage

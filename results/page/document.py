@@ -98,7 +98,11 @@ def build(contents: Contents) -> Page:
         "choices": CHOICES,
         "protocols": [
             ProtocolPage(
-                name, _said(protocol), standings[name], drawn(OF_PROTOCOL, compared, [name])
+                name,
+                _said(protocol),
+                standings[name],
+                # of variants, which may be many, the numbers alone
+                drawn(OF_PROTOCOL, compared, [name]) if registry.is_plain(name) else [],
             )
             for name, protocol in protocols.items()
         ],

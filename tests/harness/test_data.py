@@ -1,4 +1,4 @@
-"""Decoding, transforms and the PK sampler."""
+"""Transforms, the loader and the PK sampler."""
 
 from collections import Counter
 
@@ -10,50 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from harness.augment import Move, apply, draw_move, move_masks
-from harness.data import ImageFiles, decode, image_batches, in_order, pk_rows, training_images
+from harness.data import ImageFiles, image_batches, in_order, pk_rows, training_images
 from harness.seeds import derive, generator
 from methods.interface import Transform, Transforms
-from protocols.errors import DataError
 from protocols.types import Image, Split
 
 HALF = (0.5, 0.5, 0.5)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK", "1", "LA"])
-def test_any_colour_mode_becomes_rgb(tmp_path, mode):
-    suffix = "jpg" if mode == "CMYK" else "png"
-    PillowImage.new("RGB", (8, 16), (200, 30, 90)).convert(mode).save(tmp_path / f"a.{suffix}")
-    image = decode(tmp_path / f"a.{suffix}")
-    assert (image.mode, image.size) == ("RGB", (8, 16))
-
-
-def test_sixteen_bits_keep_their_greys(tmp_path):
-    grey = (np.arange(128, dtype=np.uint16) * 500).reshape(16, 8)
-    PillowImage.fromarray(grey).save(tmp_path / "a.png")
-    found = np.asarray(decode(tmp_path / "a.png"))[:, :, 0]
-    assert np.abs(found.astype(float) - grey / 257).max() <= 0.5
-
-
-def test_floating_point_pixels_are_refused(tmp_path):
-    PillowImage.new("F", (8, 16), 0.5).save(tmp_path / "a.tiff")
-    with pytest.raises(DataError, match="floating-point"):
-        decode(tmp_path / "a.tiff")
-
-
-@pytest.mark.parametrize("content", [b"", b"this is no image", b"\xff\xd8\xff\xe0 cut"])
-def test_what_is_no_image_is_named(tmp_path, content):
-    (tmp_path / "bad.jpg").write_bytes(content)
-    with pytest.raises(DataError, match=r"bad\.jpg could not be decoded"):
-        decode(tmp_path / "bad.jpg")
-
-
-def test_a_truncated_image_is_named(tmp_path):
-    path = tmp_path / "cut.jpg"
-    rng = np.random.default_rng(0)
-    PillowImage.fromarray(rng.integers(0, 255, (64, 32, 3), dtype=np.uint8)).save(path)
-    path.write_bytes(path.read_bytes()[:-400])
-    with pytest.raises(DataError, match=r"cut\.jpg could not be decoded"):
-        decode(path)
 
 
 def ramp():
@@ -67,6 +29,23 @@ def test_a_transform_by_hand():
     assert torch.allclose(plain[0, 0], expected, atol=1e-6)
     flipped = apply(Transform((16, 8), HALF, HALF, flip=1.0), ramp(), generator(0))
     assert torch.equal(flipped, plain.flip(2))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("erase", [0.0, 1.0])
+def test_pixels_become_the_floats_they_always_became(tmp_path, workers, erase):
+    """Scaled, then less the mean, over the deviation, each step rounded; on their way as bytes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 8, 3), dtype=np.uint8)
+    PillowImage.fromarray(pixels).save(tmp_path / "a.png")
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    transform = Transform((16, 8), mean, std, erase=erase)
+    files = ImageFiles(tmp_path, ["a.png"], transform)
+    ((_, found),) = image_batches(files, [[0]], workers)
+    scaled = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    expected = (scaled - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    assert found.dtype == torch.float32 and found.is_contiguous()
+    same = found[0] == expected
+    assert same.all() if not erase else 0.5 < same.float().mean() < 1
 
 
 def test_crop_moves_at_most_the_padding_and_erasing_leaves_most():

@@ -1,12 +1,16 @@
 """`harness encode`: the features the harness itself computes, and what is said of bad input."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from rich.console import Console
 
-from harness import evaluate
+from harness import extract
+from harness.commands.encode import EncodeRequest, encode_command
 from harness.encode import find_images, save_features
-from protocols.errors import ReIDError
+from protocols.errors import ReIDError, UnknownName
 
 
 @pytest.fixture
@@ -29,18 +33,19 @@ def read(path):
 
 def test_features_are_those_the_harness_tests_with(harness, standins, tmp_path, monkeypatch):
     seen = {}
-    extract = evaluate.Extractor.__call__
+    batches = extract.Extractor.batches
 
-    def watched(self, paths, doing="features"):
-        encoded = extract(self, paths, doing)
-        seen.update(zip(paths, encoded["features"].numpy(), strict=True))
-        return encoded
+    def watched(self, paths, *others):
+        for rows, encoded in batches(self, paths, *others):
+            found = encoded["features"].numpy()
+            seen.update(zip((paths[row] for row in rows), found, strict=True))
+            yield rows, encoded
 
-    monkeypatch.setattr(evaluate.Extractor, "__call__", watched)
+    monkeypatch.setattr(extract.Extractor, "batches", watched)
     out = tmp_path / "runs"
     run = ("run", "--method", "vision-only", "--protocol", "C3->D", "--set", "epochs=1")
     assert harness(*run, "--out", out, "--tracking", "off")[0] == 0
-    monkeypatch.setattr(evaluate.Extractor, "__call__", extract)
+    monkeypatch.setattr(extract.Extractor, "batches", batches)
 
     (folder,) = (p.parent for p in out.glob("*/run.json"))
     images = standins / "DukeMTMC-reID"
@@ -78,6 +83,27 @@ def test_a_method_that_trains_nothing_needs_no_checkpoint(harness, people, tmp_p
     # one flat colour an image: one bin of each histogram
     assert (np.count_nonzero(read(out)["features"], axis=1) == 1).all()
     assert [p.name for p in out.parent.iterdir()] == ["features.npz"]
+
+
+def test_options_say_how_images_are_read(people, tmp_path):
+    def encode(name, **options):
+        console = Console(file=io.StringIO(), width=200)
+        request = EncodeRequest(
+            method="colour-histogram", checkpoint=None, images=people, out=tmp_path / name,
+            preset=None, overrides=(), device="cpu", loader_workers=0, **options,
+        )  # fmt: skip
+        encode_command(request, console)
+        return read(tmp_path / name)["features"], console.file.getvalue()
+
+    plain, _ = encode("plain.npz")
+    # colours of a mirror image are the image's
+    flipped, said = encode("flip.npz", flip=True)
+    assert np.array_equal(flipped, 2 * plain)
+    assert "mirror images added" in said
+    _, said = encode("bf16.npz", precision="bf16", flip=True)
+    assert "float32, computed in bf16, mirror images added" in said
+    with pytest.raises(UnknownName, match="Unknown --precision 'fp16'"):
+        encode("x.npz", precision="fp16")
 
 
 @pytest.mark.parametrize(

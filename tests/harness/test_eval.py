@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from harness.feature_files import FeatureFile
 from harness.imported import match
@@ -97,6 +98,134 @@ def test_files_with_labels(harness, tmp_path):
     status, said = harness("eval", "--query", tmp_path / "n.npz", "--gallery", tmp_path / "g.npz")
     assert status == 1
     assert "features of 4 numbers" in said
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Queries and a gallery of few people, with distractors, pids beyond 2^31 and a zero vector."""
+    rng = np.random.default_rng(2)
+    for name, count in (("q", 10), ("g", 80)):
+        pids = rng.integers(0, 6, count)
+        features = (np.eye(6, 7)[pids] + rng.normal(scale=0.4, size=(count, 7))).astype(np.float16)
+        features[-1] = 0
+        np.save(tmp_path / f"{name}.npy", features)
+        np.save(tmp_path / f"{name}.pids.npy", np.where(pids > 0, pids + 2**40, 0))
+        np.save(tmp_path / f"{name}.camids.npy", rng.integers(0, 3, count))
+    return ["eval", "--query", tmp_path / "q.npy", "--gallery", tmp_path / "g.npy"]
+
+
+def sides(command):
+    """Features, pids and camids of both sides of such a command."""
+    names = ("", ".pids", ".camids")
+    return [[np.load(path.with_suffix(f"{n}.npy")) for n in names] for path in command[2::2]]
+
+
+def measured(harness, *command):
+    status, said = harness(*command, "--json")
+    assert status == 0, said
+    return json.loads(said[said.index("{") : said.rindex("}") + 1])
+
+
+def test_rules_that_options_change(harness, labelled, tmp_path):
+    """The same as plain, of files without distractors or with queries of other cameras."""
+    plain = measured(harness, *labelled)
+    found = [measured(harness, *labelled, one) for one in ("--no-distractors", "--all-cameras")]
+    assert [one.pop("variant") for one in found] == ["no-distractors", "all-cameras"]
+    _, gallery = sides(labelled)
+    names = [tmp_path / f"g{name}.npy" for name in ("", ".pids", ".camids")]
+    for name, array in zip(names, gallery, strict=True):
+        np.save(name, array[gallery[1] != 0])
+    assert found[0] == measured(harness, *labelled) != plain
+    for name, array in zip(names, gallery, strict=True):
+        np.save(name, array)
+    np.save(tmp_path / "q.camids.npy", np.full(10, 9))
+    assert found[1] == measured(harness, *labelled) != plain
+
+
+@pytest.mark.parametrize(("options", "variant"), [
+    (["--distance", "euclidean"], "euclidean"),
+    (["--rerank"], "rerank"),
+    (["--rerank", "--k1", "5", "--lambda", "0.5"], "rerank-5-6-0.5"),
+    (["--no-distractors", "--rerank"], "no-distractors+rerank"),
+])  # fmt: skip
+def test_ways_to_rank(harness, labelled, options, variant):
+    from harness.evaluate import rank_encoded
+    from protocols.variants import parse
+
+    found = measured(harness, *labelled, *options)
+    (query, *of_query), (gallery, pids, camids) = sides(labelled)
+    known = {
+        "query_pids": of_query[0],
+        "query_camids": of_query[1],
+        "gallery_pids": np.where(pids == 0, -1, pids) if "no" in variant else pids,
+        "gallery_camids": camids,
+    }
+    both = ({"features": torch.from_numpy(one).float()} for one in (query, gallery))
+    assert found["variant"] == variant
+    assert found["mAP"] == rank_encoded(None, *both, known, parse(variant)).mAP
+    assert found["mAP"] != measured(harness, *labelled)["mAP"]
+    status, said = harness(*labelled, *options)
+    assert status == 0
+    assert f"g.npy, {variant}" in said
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["--distance", "euclid"], "Unknown --distance 'euclid'. Did you mean 'euclidean'?"),
+    (["--measures", "verify"], "Unknown measure 'verify'. Did you mean 'verification'?"),
+    (["--k1", "5"], "--rerank's: ask for it"),
+    (["--rerank", "--k1", "0"], "k1 and k2 of at least 1"),
+    (["--rerank", "--distance", "euclidean"], "a distance of its own"),
+    (["--rerank", "--workers", "2"], "all features in the memory of one process"),
+    (["--approximate", "--workers", "2"], "ranks in this process"),
+])  # fmt: skip
+def test_options_that_make_no_sense(harness, labelled, options, said):
+    status, text = harness(*labelled, *options)
+    assert status == 1
+    assert said in text
+
+
+def test_features_that_can_not_be_ranked(harness, labelled, tmp_path):
+    rows = np.load(tmp_path / "g.npy")
+    rows[7, 3] = np.nan
+    np.save(tmp_path / "g.npy", rows)
+    for options in ([], ["--rerank"], ["--distance", "euclidean"]):
+        status, said = harness(*labelled, *options)
+        assert status == 1
+        assert "g.npy, row 7: the features hold nan or inf" in said
+    np.save(tmp_path / "g.pids.npy", np.zeros(80, int))
+    status, said = harness(*labelled)
+    assert status == 1
+    assert "None of the 10 queries has a match" in said
+
+
+def test_further_measures(harness, labelled):
+    from harness.measures import measure_features
+
+    (query, *of_query), (gallery, pids, camids) = sides(labelled)
+    known = {"query_pids": of_query[0], "query_camids": of_query[1],
+             "gallery_pids": pids, "gallery_camids": camids}  # fmt: skip
+    want = measure_features(query, gallery, which=("single-shot", "verification"), **known)
+    found = measured(harness, *labelled, "--measures", "verification, single-shot")
+    assert want.metrics
+    assert {key: found[key] for key in want.metrics} == want.metrics
+    assert set(found["curves"]) == set(want.curves)
+    assert "single_shot_rank1" in harness(*labelled, "--measures", "all")[1]
+
+
+def test_a_variant_of_a_protocol_is_the_same_as_its_options(harness, made):
+    command = ["eval", "--features", made, "--protocol"]
+    plain, named = (measured(harness, *command, f"MA->D{end}") for end in ("", "/rerank-4-2-0.3"))
+    options = ["--rerank", "--k1", "4", "--k2", "2"]
+    assert measured(harness, *command, "MA->D", *options) == named
+    assert named["variant"] == "rerank-4-2-0.3"
+    assert named["mAP"] != plain["mAP"]
+    for options, said in (
+        (["MA->D/euclidean", "--rerank"], "put 'rerank' there, too"),
+        (["MA->D", "--workers", "2"], "files with labels of their own"),
+    ):
+        status, text = harness(*command, *options)
+        assert status == 1
+        assert said in text
 
 
 @pytest.mark.parametrize("options", [[], ["--query", "q.npz"], ["--features", "f.npz"]])

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from harness.evaluate import Extractor, evaluate, query_table
+from harness.evaluate import evaluate, query_table
+from harness.extract import Extractor
 from methods.colour_histogram import ColourHistogram, ColourHistogramConfig
 from methods.interface import Batch, SourceInfo
 from protocols.types import Image, Probe, Split
@@ -41,7 +42,8 @@ def method():
 def slow(root, probe):
     """AP and first hit per query, by the definitions, one image at a time."""
     encoder = method()
-    from harness.data import apply, decode
+    from harness.augment import apply
+    from harness.decoding import decode
     from harness.seeds import generator
 
     def feature(image):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from harness.catalog import DataCatalog
 from harness.config import RunSpec
 from harness.data import source_info, training_images
-from harness.evaluate import Extractor
+from harness.extract import Extractor
 from harness.fold_masks import FoldMasks
 from harness.holdout import METRICS, hold_out, objective, validated_epoch
 from harness.plan import choose, plan

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from harness import reranking
-from harness.reranking import Reranking, reranked_score
+from harness.reranking import reranked_score
 from protocols.errors import ReIDError
+from protocols.variants import Rerank
 
 
 def dense(query, gallery, k1, k2, weight):
@@ -57,7 +58,7 @@ def test_equals_the_dense_equations(k1, k2, weight, monkeypatch):
     expected = dense(query.astype("f8"), gallery.astype("f8"), k1, k2, weight)
     for rows in (3, 1000):
         monkeypatch.setattr(reranking, "block_rows", lambda n, rows=rows: rows)
-        how = Reranking(k1, k2, weight)
+        how = Rerank(k1, k2, weight)
         score = reranked_score(torch.tensor(query), torch.tensor(gallery), how)
         found = torch.cat([score(0, 4), score(4, 9)]).numpy()
         np.testing.assert_allclose(found, expected, atol=2e-6)
@@ -83,11 +84,11 @@ def test_a_re_ranked_gallery_is_better_where_people_are_clusters():
              "query_camids": np.zeros(12, int), "gallery_camids": np.ones(84, int)}  # fmt: skip
     plain, better = (
         rank(score(features[query], features[rest]), **sides).mAP
-        for score in (cosine_score, lambda q, g: reranked_score(q, g, Reranking(7, 3)))
+        for score in (cosine_score, lambda q, g: reranked_score(q, g, Rerank(7, 3)))
     )
     assert better > plain + 0.02
 
 
 def test_parameters_that_make_no_sense():
     with pytest.raises(ReIDError, match="k1 and k2"):
-        Reranking(k1=0)
+        Rerank(k1=0)

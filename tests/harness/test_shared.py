@@ -160,7 +160,10 @@ def test_an_untrained_methods_features_are_computed_once_for_all_folds(harness, 
            "off", "--out")  # fmt: skip
     status, printed = harness(*run, tmp_path / "shared", "--seeds", "0,1")
     assert status == 0, printed
-    assert len(list((tmp_path / "shared" / FOLDER / "features").glob("*.safetensors"))) == 1
+    assert (
+        len(list((tmp_path / "shared" / FOLDER / "features").glob("untrained-*/*.safetensors")))
+        == 1
+    )
     harness(*run, tmp_path / "alone", "--force")
 
     def queries(out):

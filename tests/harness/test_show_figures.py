@@ -23,7 +23,7 @@ def files(folder):
 
 
 def test_every_kind_of_figure_has_a_command():
-    assert {*cli_show_figures.SUMMARIES, "heatmap", "losses"} == set(KINDS)
+    assert {*cli_show_figures.SUMMARIES, "heatmap", "losses", "robustness"} == set(KINDS)
 
 
 def test_figures_are_written_below_out_in_both_formats(harness, out):

@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.augment import apply
 from harness.commands import showing
 from harness.commands.run import RunRequest, run_command
-from harness.data import decode
+from harness.decoding import decode
 from harness.files import file_digest
 from harness.record import RunFolder
 from harness.seeds import generator

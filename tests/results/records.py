@@ -57,6 +57,7 @@ def write_run(
     camids: Sequence[int] | PerTarget | None = None,
     probes: Sequence[str] | PerTarget = ("test",),
     metrics: PerTarget | None = None,
+    curves: PerTarget | None = None,
     fingerprints: Mapping[str, str] | None = None,
     target_fingerprints: Mapping[str, str] | None = None,
     target_version: str | PerTarget = "",
@@ -77,9 +78,10 @@ def write_run(
     `ap` [Q] holds NaN for a query that is not valid; where it is left out it is drawn from the
     run and the target. `first_hit`, `inp`, `pids` and `camids` [Q] follow from it by default; with
     several `probes` the queries are dealt to them in equal parts. The means are computed from
-    these; `metrics` by target replaces some of them. `config` is what differs from nothing: `{}`
-    is an entry without settings. `losses` is one dict an epoch. `spec` holds further fields of
-    RunSpec: method_version, weights, source_images, precision, part_labels, holdout.
+    these; `metrics` by target replaces some of them, `curves` by target are as given. `config` is
+    what differs from nothing: `{}` is an entry without settings. `losses` is one dict an epoch.
+    `spec` holds further fields of RunSpec: method_version, weights, source_images, precision,
+    part_labels, holdout.
     """
     images: SourceImages = spec.pop("source_images", "train")
     prints = {key: f"{zlib.crc32(key.encode()):016x}" for key in (*sources, *targets)}
@@ -140,6 +142,7 @@ def write_run(
             images=3 * len(columns["ap"]),
             queries_sha256=file_digest(folder.queries(target)),
             seconds=target_seconds,
+            curves=_of(curves or {}, target, {}),
         )
         record.write(folder.target(target), result)
     return what.id

@@ -168,7 +168,7 @@ def test_what_cannot_be_drawn_says_why_and_the_rest_is_drawn(found):
     reasons = []
     assert "cmc-MA-to-D" in [key for key, *_ in figures(found[:1], ["MA->D"], None, reasons)]
     kinds = [reason.partition(":")[0] for reason in reasons]
-    assert kinds == ["critical-difference", "sweep", "losses"]
+    assert kinds == ["critical-difference", "roc", "robustness", "sweep", "losses"]
 
 
 def test_lines_of_a_setting_say_how_many_found_no_room(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.catalog import DataCatalog
-from harness.data import decode
+from harness.decoding import decode
 from harness.files import write_bytes
 from harness.grounding.occlusion import CASES, occluded
 from harness.grounding.record import figure_folder
