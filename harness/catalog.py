@@ -87,6 +87,10 @@ class DataCatalog:
             unlike = [f"not the official {dataset.card.name}: {'; '.join(unlike)}"]
         return [*version, *dataset.notes, *unlike]
 
+    def official(self, key: str) -> bool:
+        """Whether a data set that we know is there with as many images as were published."""
+        return key in CARDS and not count_differences(self.dataset(key))
+
     def source(self, key: str, which: SourceImages) -> Split:
         """The training images a source gives: its training set, or all of its images."""
         if (key, which) not in self._sources:

@@ -73,16 +73,17 @@ def eval_(
         typer.Option("--approximate", help="Through FAISS; its recall beside the exact ranks."),
     ] = False,
     neighbours: Annotated[
-        int, typer.Option(min=1, help="Of --approximate: length of a query's list.")
-    ] = 1000,
+        int | None,
+        typer.Option(min=1, help="Of --approximate: length of a query's list; default 1000."),
+    ] = None,
     probes: Annotated[
         int | None,
         typer.Option(min=1, help="Of --approximate: cells looked through; default: a sixteenth."),
     ] = None,
     sample: Annotated[
-        int,
+        int | None,
         typer.Option(min=0, help="Of --approximate: queries ranked exactly, too; 0: all."),
-    ] = 200,
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure features that were made elsewhere: mAP, CMC and mINP.
@@ -90,12 +91,11 @@ def eval_(
     Either files with labels, which may be larger than memory (.npy, .safetensors, .npz), or one
     with the names of images, whose labels and lists are then the protocol's.
     """
-    from harness.approximate import Approximation
     from harness.commands.eval import EvalRequest, eval_command
-    from harness.commands.eval_options import measure_names, variant_of
+    from harness.commands.eval_options import approximation_of, measure_names, variant_of
 
     variant = variant_of(distance, rerank, k1, k2, weight, all_cameras, no_distractors)
-    how = Approximation(neighbours, probes, sample) if approximate else None
+    how = approximation_of(approximate, neighbours, probes, sample)
     sides = tuple(query or ()), tuple(gallery or ())
     request = EvalRequest(
         *sides, features, protocol, data, variant, measure_names(measures), workers, address, how

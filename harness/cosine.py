@@ -22,7 +22,7 @@ from protocols.errors import ReIDError
 
 LANES = 32
 """A dot product is this many sums of every 32nd term, added up in order."""
-PART_BYTES = 8_000_000
+PART_BYTES = 4_000_000
 """How much of the features is converted at a time."""
 
 Floats = NDArray[np.floating]

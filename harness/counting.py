@@ -50,13 +50,17 @@ ScoreBlock = tuple[int, Floats]
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of the gallery: item `start` and those after it, and the same ready to multiply."""
+    """A part of the gallery: item `start` and those after it, and the same ready to multiply.
+
+    `alike` says which rows are copies (`kernels.first_alike`).
+    """
 
     start: int
     rows: Floats
     lengths: Lengths
     weights: NDArray[np.float32]
     factor: Tensor
+    alike: Index
 
 
 class Product:
@@ -116,8 +120,12 @@ def feature_ranks(
 
 
 def query_blocks(people: People, width: int) -> Iterator[tuple[int, int]]:
-    """The ranges of queries that are counted at once, of features of D = `width` numbers."""
-    return people.blocks(max(1, QUERY_BYTES // (4 * width)))
+    """The ranges of queries that are counted at once, of features of D = `width` numbers.
+
+    They are about equal, which takes the least memory for as many readings of the gallery.
+    """
+    Q, most = people.shape[0], max(1, QUERY_BYTES // (4 * width))
+    return people.blocks(-(-Q // -(-Q // most)))
 
 
 class Block:
@@ -188,9 +196,13 @@ class Block:
         return part, lengths
 
     def _tile(self, start: int, stop: int) -> Tile:
-        rows, lengths = self._measured(self.gallery, slice(start, stop))
+        return self._of_rows(start, slice(start, stop))
+
+    def _of_rows(self, start: int, wanted: slice | Index) -> Tile:
+        rows, lengths = self._measured(self.gallery, wanted)
         weights = (1 / lengths).astype(np.float32)
-        return Tile(start, rows, lengths, weights, self.product.factor(rows))
+        alike = kernels.first_alike(rows, lengths)
+        return Tile(start, rows, lengths, weights, self.product.factor(rows), alike)
 
     def _count(self, tile: Tile, queries: tuple[int, Tensor]) -> int:
         """Count a tile for some queries: the first of them, and all as a factor of products."""
@@ -203,7 +215,7 @@ class Block:
             tile.weights,
             (tile.start, first),
             self.slack,
-            (self.queries, tile.rows, tile.lengths),
+            (self.queries, tile.rows, tile.lengths, tile.alike),
         )
 
 
@@ -236,7 +248,7 @@ def _count_exact(matches: Matches, people: People, scores: Floats, step: int, fi
         part = scores[first : first + step, columns].copy(order="C")
         part[:, people.junk[columns]] = -np.inf
         weights = np.ones(part.shape[1], part.dtype)
-        _count(matches, part, weights, (start, first), slack, none)
+        _count(matches, part, weights, (start, first), slack, (*none, np.empty(0, np.int64)))
 
 
 def _count(
@@ -245,7 +257,7 @@ def _count(
     weights: Floats,
     at: tuple[int, int],
     slack: NDArray[np.float64],
-    decide: tuple[Floats, Floats, Lengths],
+    decide: tuple[Floats, Floats, Lengths, Index],
 ) -> int:
     """`kernels.count_above` of a tile; `at` is its first item and its first query."""
     return kernels.count_above(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class ImageFiles(Dataset[Item]):
     def __getitem__(self, item: tuple[int, int]) -> Item:
         position, row = item
         rng = generator(*self.purpose, position) if self.purpose else generator(0, position)
-        image = self._decoded(self.paths[row])
+        image = read_image(self.root / self.paths[row], self.degradation)
         move = draw_move(self.transform, rng)
         if self.transform.erase:
             pixels = apply(self.transform, image, rng, move)
@@ -75,14 +75,16 @@ class ImageFiles(Dataset[Item]):
             return normalised(self.transform, images)
         return images
 
-    def _decoded(self, path: str) -> PillowImage.Image:
-        image = decode(self.root / path)
-        if self.degradation is None:
-            return image
-        from harness.degradations import degrade
 
-        # a data set's folder may have several names
-        return degrade(image, self.degradation, PurePosixPath(path).name)
+def read_image(path: Path, degradation: Degradation | None = None) -> PillowImage.Image:
+    """An image file as RGB, degraded or as it is. Raises DataError naming the file."""
+    image = decode(path)
+    if degradation is None:
+        return image
+    from harness.degradations import degrade
+
+    # a data set's folder may have several names
+    return degrade(image, degradation, path.name)
 
 
 def image_batches(

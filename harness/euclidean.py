@@ -21,19 +21,21 @@ from harness.scores import Score, cosine_score
 def euclidean_rows(query: Tensor | Floats, gallery: Tensor | Floats) -> tuple[Tensor, Tensor]:
     """Rows whose cosines order as minus the Euclidean distances of [Q, D] and [G, D] features.
 
-    Float64, [Q, D + 2] and [G, D + 2], so twice the memory of float32 features beside them. Equal
-    gallery rows stay equal. Raises ReIDError for features of the wrong shape
-    or type, or not finite (side and row named).
+    Float64, [Q, D + 2] and [G, D + 2], so twice the memory of float32 features beside them, and
+    while they are made twice again. Equal gallery rows stay equal. Raises ReIDError for features of
+    the wrong shape or type, or not finite (side and row named).
     """
-    q, g = _finite("query", query), _finite("gallery", gallery)
-    centre = _centre(g)
-    q, g = q - centre, g - centre
-    half = g.square().sum(1, keepdim=True) / 2
+    q, g = _longer("query", query), _longer("gallery", gallery)
+    centre = _centre(g[:, :-2])
+    q[:, :-2] -= centre
+    g[:, :-2] -= centre
+    half = g.square().sum(1) / 2
     scale = torch.exp2((2 * half.max()).sqrt().clamp_min(1e-300).log2().ceil())
-    q = torch.cat([q, scale.expand(len(q), 1), torch.zeros(len(q), 1, dtype=q.dtype)], 1)
-    g = torch.cat([g, -half / scale], 1)
-    squares = g.square().sum(1, keepdim=True)
-    return q, torch.cat([g, (squares.max() - squares).sqrt()], 1)
+    q[:, -2] = scale
+    g[:, -2] = -half / scale
+    squares = g.square().sum(1)
+    g[:, -1] = (squares.max() - squares).sqrt()
+    return q, g
 
 
 def euclidean_score(query: Tensor | Floats, gallery: Tensor | Floats) -> Score:
@@ -57,6 +59,11 @@ def euclidean_score(query: Tensor | Floats, gallery: Tensor | Floats) -> Score:
 def _centre(gallery: Tensor) -> Tensor:
     """The mean in so few digits that taking it off float32 features rounds nothing."""
     return gallery.mean(0).float().double()
+
+
+def _longer(side: str, values: Tensor | Floats) -> Tensor:
+    """A float64 copy with two more dimensions, which are zero."""
+    return torch.nn.functional.pad(_finite(side, values), (0, 2))
 
 
 def _finite(side: str, values: Tensor | Floats) -> Tensor:

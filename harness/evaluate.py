@@ -295,7 +295,11 @@ def _mean_curves(found: Sequence[dict[str, list[float]]]) -> dict[str, list[floa
 def _rows(
     features: dict[str, Tensor], images: Sequence[Image], row: dict[str, int]
 ) -> dict[str, Tensor]:
+    """The features of some images; a view where they stand together, which spares a copy."""
     index = torch.tensor([row[i.path] for i in images])
+    start, stop = int(index[0]), int(index[0]) + len(index)
+    if torch.equal(index, torch.arange(start, stop)):
+        return {k: v[start:stop] for k, v in features.items()}
     return {k: v[index] for k, v in features.items()}
 
 

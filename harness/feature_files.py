@@ -144,10 +144,11 @@ def read_features(path: Path, side: Side | None = None) -> FeatureFile:
     except Exception as error:  # of six libraries, each with its own
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"{path} can't be read ({first}).") from error
-    found = {name: _find(arrays, names, side) for name, names in KEYS.items()}
+    found = {name: _find(path, arrays, name, side) for name in KEYS if not (side and name == NAMES)}
     features = found[FEATURES]
     if features is None:
-        there = ", ".join(sorted(arrays)) or "nothing"
+        there = ", ".join(sorted(arrays)[:SHOWN]) or "nothing"
+        there += ", ..." if len(arrays) > SHOWN else ""
         asked = f" {side}" if side else ""
         raise DataError(
             f"{path} has no{asked} array {FEATURES!r} (or {', '.join(KEYS[FEATURES][1:])}); it has "
@@ -160,22 +161,31 @@ def read_features(path: Path, side: Side | None = None) -> FeatureFile:
         features,
         _integers(path, PIDS, found[PIDS], count),
         _integers(path, CAMIDS, found[CAMIDS], count),
-        None if side else _names(path, found[NAMES], count),
+        _names(path, found.get(NAMES), count),
     )
 
 
-def _find(arrays: Mapping[str, Any], names: tuple[str, ...], side: Side | None) -> Any:
-    """The array of one of some names, that of the side first."""
-    of_side = [f"{side}_{name}" for name in names] if side else []
-    return next((arrays[name] for name in [*of_side, *names] if name in arrays), None)
+def _find(path: Path, arrays: Mapping[str, Any], what: str, side: Side | None) -> Any:
+    """The array by one of its names, that of the side first."""
+    of_side = [f"{side}_{name}" for name in KEYS[what]] if side else []
+    for name in [*of_side, *KEYS[what]]:
+        if isinstance(arrays.get(name), ValueError):
+            raise DataError(
+                f"{path}: {name} can't be read ({arrays[name]}). Python objects could run code; "
+                "save numbers, or text as .astype(str)."
+            )
+        if name in arrays:
+            return arrays[name]
+    return None
 
 
 def _features(path: Path, value: Any) -> Rows:
     rows: Rows = value if hasattr(value, "dtype") else np.asarray(value)
-    if rows.dtype.kind != "f" or rows.ndim != 2 or 0 in rows.shape:
+    floating = rows.dtype.kind == "f" and rows.dtype.itemsize <= 8
+    if not floating or rows.ndim != 2 or 0 in rows.shape:
         raise DataError(
-            f"{path}: features must be floating-point numbers [N, D], N and D at least 1, not "
-            f"{rows.dtype} {list(rows.shape)}."
+            f"{path}: features must be floating-point numbers [N, D] of at most 64 bits, N and D "
+            f"at least 1, not {rows.dtype} {list(rows.shape)}."
         )
     return rows
 
@@ -193,16 +203,22 @@ def _integers(path: Path, name: str, value: Any, count: int) -> np.ndarray | Non
             f"{path}: {name} must be {count} whole numbers, one for each row of features, not "
             f"{array.dtype} {list(array.shape)}."
         )
-    return array.astype(np.int64)
+    return array.astype(np.int64, copy=False)
 
 
 def _names(path: Path, value: Any, count: int) -> tuple[str, ...] | None:
     if value is None:
         return None
-    names = tuple(str(name).strip() for name in np.asarray(value).reshape(-1).tolist())
+    names = tuple(_text(name) for name in np.asarray(value).reshape(-1).tolist())
     if len(names) != count:
         raise DataError(f"{path}: {len(names)} names for {count} rows of features: one each.")
     return names
+
+
+def _text(name: Any) -> str:
+    if isinstance(name, np.ndarray) and name.size == 1:  # a cell of MATLAB's
+        name = name.item()
+    return (name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)).strip()
 
 
 def _npy(path: Path) -> dict[str, Any]:
@@ -222,7 +238,7 @@ def _beside(path: Path) -> dict[str, Any]:
         if array.is_file():
             found[name] = mapped.npy(array)
         elif name == NAMES and lines.is_file():
-            found[name] = lines.read_text(encoding="utf-8").splitlines()
+            found[name] = lines.read_text(encoding="utf-8-sig").rstrip().splitlines()
     return found
 
 
@@ -287,6 +303,8 @@ def _stacked(path: Path, name: str, rows: np.ndarray) -> np.ndarray:
     return np.stack(list(rows))
 
 
+SHOWN = 10
+"""Names of arrays in a message."""
 WHOLE = ("features.npy", "features.safetensors")
 """What a folder may have all its features in."""
 READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {

@@ -15,7 +15,7 @@ from harness.feature_files import FeatureFile
 from protocols.errors import DataError, ReIDError
 from protocols.variants import Reading
 
-SHOWN = 10
+SHOWN = 100
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ NEAR_TERMS = 256
 """So many terms are summed in float32, in any order, where a product was not decided."""
 CHUNK = 256
 """Scores counted at a time; only one that holds an undecided score is looked through."""
+LAST = 2**63 - 1
+"""An index beyond all."""
 
 
 config: Any = numba.config
@@ -174,9 +176,64 @@ def _reaching(scores: NDArray[Any], low: float, high: float) -> tuple[Any, Any]:
 
 @compiled
 def _mark(scores: NDArray[Any], low: float, high: float, marks: NDArray[Any]) -> None:
-    """Mark the scores from `low` to `high`."""
+    """Count at each score that it is from `low` to `high`."""
     for j in range(scores.shape[0]):
-        marks[j] |= np.int32(scores[j] >= low) & np.int32(scores[j] <= high)
+        marks[j] += np.int32(scores[j] >= low) & np.int32(scores[j] <= high)
+
+
+@compiled
+def _sure(
+    match_score: NDArray[np.float64],
+    low: int,
+    high: int,
+    score: float,
+    slack: float,
+    limit: NDArray[Any],
+) -> int:
+    """The first of the matches `low` to `high` that a score is above by more than `slack`.
+
+    `limit` is where that is rounded as it is for `_reaching`.
+    """
+    while low < high:
+        middle = (low + high) // 2
+        limit[1] = match_score[middle] + slack
+        if score > limit[1]:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@compiled
+def _place(
+    match_score: NDArray[np.float64],
+    match_index: NDArray[np.int64],
+    low: int,
+    high: int,
+    score: float,
+    item: int,
+) -> int:
+    """The first of the matches `low` to `high` that an item of some score comes before."""
+    while low < high:
+        middle = (low + high) // 2
+        target = match_score[middle]
+        if score > target or (score == target and item < match_index[middle]):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@compiled
+def first_alike(rows: NDArray[np.floating], lengths: NDArray[np.float64]) -> NDArray[np.int64]:
+    """For each of [T, D] rows the first of its chunk with the same numbers, often itself."""
+    first = np.arange(rows.shape[0])
+    for j in range(rows.shape[0]):
+        for i in range(j - j % CHUNK, j):
+            if lengths[i] == lengths[j] and np.array_equal(rows[i], rows[j]):
+                first[j] = i
+                break
+    return first
 
 
 @compiled
@@ -196,15 +253,16 @@ def count_above(
     queries: NDArray[np.floating],
     rows: NDArray[np.floating],
     lengths: NDArray[np.float64],
+    alike: NDArray[np.int64],
 ) -> int:
     """Add to `above`, for every match of some queries, the items of a tile that come before it.
 
     `scores` [B, T], which are written to, are of queries `first`, `first` + 1, ... with the
     gallery's items `start`, `start` + 1, ...; times `weights` they are right to `slack` [2, Q], and
     -inf leaves an item out. Where that does not decide, a score is computed anew, right to the
-    second slack; then as `dot` over the length. With no `rows` the scores are exact. A query's
-    matches lie in descending order of (score, -index). Its person's items,
-    `same[same_from[q] : same_to[q]]`, ascending, are left out.
+    second slack; then as `dot` over the length; once for rows that are `alike` (`first_alike`).
+    With no `rows` the scores are exact. A query's matches lie in descending order of (score,
+    -index). Its person's items, `same[same_from[q] : same_to[q]]`, ascending, are left out.
 
     Gives how many scores were wrong by more than the slack: always 0 if the bound is right.
     """
@@ -216,7 +274,12 @@ def count_above(
             scores[r, same[i] - start] = -np.inf
             i += 1
     part, limit = np.empty(CHUNK, scores.dtype), np.empty(2, scores.dtype)
-    marks = np.zeros(CHUNK, np.int32)
+    marks, tier = np.zeros(CHUNK, np.int32), np.empty(CHUNK, np.int8)
+    near, exact = np.empty(CHUNK), np.empty(CHUNK)
+    most = 0
+    for r in range(B):
+        most = max(most, match_from[first + r + 1] - match_from[first + r])
+    gain = np.zeros(most + 1, np.int64)
     for c in range(0, T, CHUNK):  # outside, so that the rows of a chunk stay in the cache
         size = min(CHUNK, T - c)
         for r in range(B):
@@ -239,22 +302,35 @@ def count_above(
                     undecided += 1
             if undecided == 0:
                 continue
+            tier[:size] = 0
             for j in range(size):
                 if marks[j] == 0:
                     continue
-                item = c + j
-                score, known = np.float64(part[j]), rows.shape[0] == 0
-                if not known:
-                    score = _near(queries[q], rows[item]) / lengths[item]
-                    wrong += abs(score - part[j]) > slack[0, q] + slack[1, q]
-                for m in range(k, high):
-                    target = match_score[m]
-                    limit[0], limit[1] = target - slack[0, q], target + slack[0, q]
-                    if part[j] < limit[0] or part[j] > limit[1]:
-                        continue
-                    if not known and abs(score - target) <= slack[1, q]:
-                        score, known = dot(queries[q], rows[item]) / lengths[item], True
-                    ahead = score == target and start + item < match_index[m]
-                    above[m] += score > target or ahead
+                item = start + c + j
+                # those after `last` are counted, as many before it are undecided as are marked
+                last = _sure(match_score, k, high, part[j], slack[0, q], limit)
+                place, end = last - marks[j], last
+                score = np.float64(part[j])
+                if rows.shape[0] > 0:
+                    row = alike[c + j]
+                    i = row - c
+                    if tier[i] == 0:
+                        near[i], tier[i] = _near(queries[q], rows[row]) / lengths[row], 1
+                    score, off = near[i], slack[1, q]
+                    wrong += abs(score - part[j]) > slack[0, q] + off
+                    place = _place(match_score, match_index, place, last, score + off, -1)
+                    end = _place(match_score, match_index, place, last, score - off, LAST)
+                    if place < end:
+                        if tier[i] == 1:
+                            exact[i], tier[i] = dot(queries[q], rows[row]) / lengths[row], 2
+                        score = exact[i]
+                place = _place(match_score, match_index, place, end, score, item)
+                gain[place - low] += 1
+                gain[last - low] -= 1
+            total = 0
+            for m in range(k, high):
+                total += gain[m - low]
+                above[m] += total
+            gain[: high - low + 1] = 0
             marks[:] = 0
     return wrong

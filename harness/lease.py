@@ -122,13 +122,13 @@ def _acquire(folder: Path, waiting: Callable[[str], None] | None, wait: bool) ->
     seen = _Observer()
     told = False
     ticket = folder / f".{uuid.uuid4().hex}.tmp"
-    with full_disk_named(folder):
-        try:
+    try:
+        with full_disk_named(folder):
             folder.mkdir(parents=True, exist_ok=True)
             me = json.dumps(asdict(Holder.here()))
             ticket.write_text(f"{HELD}{me}\n", encoding="utf-8")
-        except PermissionError as error:
-            raise ReIDError(f"{folder} can't be written ({error.strerror}).") from error
+    except OSError as error:
+        raise ReIDError(f"{folder} can't be written ({error.strerror}).") from error
     try:
         while True:
             newest, path = _newest(folder)

@@ -106,9 +106,12 @@ def npy(path: Path) -> NDArray[Any]:
     return found
 
 
-def npz(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz file; those that are compressed are read."""
-    found: dict[str, NDArray[Any]] = {}
+def npz(path: Path) -> dict[str, Any]:
+    """The arrays of an .npz file; those that are compressed are read.
+
+    In place of one that can't be read, such as one of Python objects, is the error.
+    """
+    found: dict[str, Any] = {}
     with np.load(path, allow_pickle=False) as file, zipfile.ZipFile(path) as members:
         stored = {
             m.filename: m for m in members.infolist() if m.compress_type == zipfile.ZIP_STORED
@@ -116,7 +119,10 @@ def npz(path: Path) -> dict[str, NDArray[Any]]:
         for name in file.files:
             member = stored.get(f"{name}.npy")
             mapped = _member(path, member) if member else None
-            found[name] = file[name] if mapped is None else mapped
+            try:
+                found[name] = file[name] if mapped is None else mapped
+            except ValueError as error:
+                found[name] = error
     return found
 
 

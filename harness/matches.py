@@ -149,7 +149,7 @@ def _labels(side: str, pids: Labels, camids: Labels) -> tuple[Index, Index]:
             raise ReIDError(f"The {side} {name} must be a list of at least one, not {array.shape}.")
         if array.dtype.kind not in "iu":
             raise ReIDError(f"The {side} {name} must be integers, not {array.dtype}.")
-        arrays.append(array.astype(np.int64))
+        arrays.append(array.astype(np.int64, copy=False))
     if len(arrays[0]) != len(arrays[1]):
         raise ReIDError(f"{len(arrays[0])} {side} pids but {len(arrays[1])} camids: one each.")
     return arrays[0], arrays[1]

@@ -221,9 +221,7 @@ class _CosineBlock(Block):
         items = self.order[start:stop]
         in_order = (np.diff(items) == 1).all()
         wanted = slice(int(items[0]), int(items[-1]) + 1) if in_order else items
-        rows, lengths = self._measured(self.gallery, wanted)
-        weights = (1 / lengths).astype(np.float32)
-        return Tile(start, rows, lengths, weights, self.product.factor(rows))
+        return self._of_rows(start, wanted)
 
     def _count(self, tile: Tile, queries: tuple[int, Tensor]) -> int:
         first, factor = queries

@@ -18,6 +18,7 @@ from methods.interface import Method, MethodConfig
 from protocols import registry as protocols
 from protocols.errors import ReIDError
 from protocols.types import Fold, Protocol
+from protocols.variants import dataset_of
 
 DEFAULT_PRECISION: Mapping[str, Precision] = {"tiny": "fp32", "paper": "bf16"}
 
@@ -126,14 +127,16 @@ def plan(
 def _refuse_leaks(catalog: DataCatalog, rows: Sequence[Protocol]) -> None:
     """Raise ReIDError if an image that is trained on is tested on, whatever name it goes by.
 
-    Files are compared by content, so a link, a copy or a CSV of one's own is found too. Rows that
-    say themselves what source and target share (`overlap`) are left alone.
+    Files are compared by content, so a link, a copy or a CSV of one's own is found too. Left alone
+    are data sets whose cards say what they share, and the test set of a source as it was published.
     """
     for row in rows:
-        if row.overlap:
-            continue
+        target = dataset_of(row.target)
         for source in row.sources:
-            if catalog.same_folder(source, row.target):
+            own = source == target
+            if protocols.shared(source, target) or (own and catalog.official(source)):
+                continue
+            if not own and catalog.same_folder(source, target):
                 raise ReIDError(
                     f"{row.name}: {source} and {row.target} are one folder on this disk, "
                     f"{catalog.dataset(row.target).root.resolve()}. Give each its own."

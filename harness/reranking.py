@@ -30,7 +30,7 @@ def reranked_score(query: Tensor, gallery: Tensor, how: Rerank = Rerank()) -> Sc
     `cosine_score` does.
     """
     features = torch.cat([unit("query", query), unit("gallery", gallery)]).float()
-    near = _neighbours(features, how.k1 + 1)
+    near = _neighbours(features, max(how.k1 + 1, how.k2))
     weights = _expanded(_weights(features, near, how.k1), near.index, how.k2)
     count = len(query)
     by_column = sp.csc_matrix(weights[count:])
@@ -47,7 +47,7 @@ def reranked_score(query: Tensor, gallery: Tensor, how: Rerank = Rerank()) -> Sc
 
 @dataclass(frozen=True)
 class _Near:
-    """The nearest images of each, itself first among its equals by index, and the largest d.
+    """The nearest images of each, equals by index, and the largest d.
 
     index: [N, k] int64; largest: [N] float64.
     """
@@ -74,8 +74,8 @@ def _neighbours(features: Tensor, k: int) -> _Near:
 
 def _distances(rows: Tensor, others: Tensor) -> np.ndarray:
     """Squared Euclidean distances of features at unit length, float64 [n, m], none below 0."""
-    products = rows @ others.T
-    return np.maximum(2 - 2 * products.double().numpy(), 0)
+    distances = (rows @ others.T).double().mul_(-2).add_(2)
+    return distances.clamp_min_(0).numpy()
 
 
 def _weights(features: Tensor, near: _Near, k1: int) -> sp.csr_matrix:

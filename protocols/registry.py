@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import combinations
 
 from protocols.catalog import (
     AD_HOC,
@@ -85,9 +86,10 @@ def _rows(
 ) -> list[Protocol]:
     """The rows of a name or, `by_lower`, a group, each in all the variants that are asked for."""
     name, slash, asked = text.partition("/")
-    if slash and not asked:
-        raise ReIDError(f"Protocol {text!r} has nothing behind its '/'. {_FORM}")
     parts = asked.lower().split("+") if slash else []
+    if not all(parts):
+        where = "on one side of a '+'" if asked else "behind its '/'"
+        raise ReIDError(f"Protocol {text!r} has nothing {where}. {_FORM}")
     seen, rest = SEEN in parts, "+".join(part for part in parts if part != SEEN)
     group = by_lower.get(name.lower())
     rows = [_BY_NAME[row] for row in group] if group else [_row(name, extra, seen)]
@@ -255,10 +257,16 @@ def _refuse_own_target(sources: tuple[str, ...], source: str, target: str) -> No
     )
 
 
+def shared(key: str, other: str) -> str:
+    """What the cards say that two data sets share, in words; nothing where they share nothing."""
+    both = ((key, other), (other, key))
+    said = (CARDS[a].overlaps.get(b, "") for a, b in both if a in CARDS)
+    return "; ".join(dict.fromkeys(words for words in said if words))
+
+
 def _overlap(sources: tuple[str, ...], target: str) -> str:
     """What the cards say that the sources and the target share, in words."""
-    keys = (*sources, target)
-    said = (CARDS[a].overlaps.get(b, "") for a in keys for b in keys if a in CARDS)
+    said = (shared(a, b) for a, b in combinations((*sources, target), 2))
     return "; ".join(dict.fromkeys(words for words in said if words))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Literal
 
 from protocols.errors import ReIDError, UnknownName
@@ -97,7 +98,9 @@ class Rerank:
         """`rerank`, or with its parameters where they are not the paper's."""
         if self == Rerank():
             return RERANK
-        return f"{RERANK}-{self.k1}-{self.k2}-{self.weight:g}"
+        # never 1e-05, whose "-" would divide it
+        weight = f"{Decimal(repr(self.weight)).normalize():f}"
+        return f"{RERANK}-{self.k1}-{self.k2}-{weight}"
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def parse(text: str) -> Variant:
     found = Variant()
     for part in text.lower().split("+"):
         changed = _with(found, part, text)
-        if changed == found and part != RERANK:
+        if changed == found:
             raise ReIDError(f"Variant {text!r} has {part!r} twice.")
         found = changed
     return found
@@ -194,9 +197,11 @@ def _with(variant: Variant, part: str, text: str) -> Variant:
     if part in SWITCHES:
         return replace(variant, **SWITCHES[part])
     if part == RERANK or part.startswith(f"{RERANK}-"):
+        if variant.rerank:
+            raise ReIDError(f"Variant {text!r} has {RERANK} twice.")
         return replace(variant, rerank=_rerank(part))
     kind, _, level = part.removesuffix(BOTH).rpartition("-")
-    if kind in KINDS and level.isdigit():
+    if kind in KINDS and level.isdecimal():
         if variant.degradation:
             raise ReIDError(f"Variant {text!r} degrades images in two ways; choose one.")
         if int(level) not in LEVELS:

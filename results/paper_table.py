@@ -17,6 +17,8 @@ from results.tables import (
     Line,
     Section,
     Table,
+    mean_note,
+    meant,
     places,
     row_notes,
     seeds_note,
@@ -39,7 +41,7 @@ NO_TYPE = "Type not known"
 
 @dataclass(frozen=True)
 class PaperTable:
-    """Lines and protocols of such a table; `averages` adds the means over the protocols.
+    """Lines and protocols of such a table; `averages` adds means, over `meant` of the protocols.
 
     `said` are notes on how the lines were chosen, they stand last.
     """
@@ -119,7 +121,7 @@ class PaperTable:
         return [(name, metric) for name in over for metric in METRICS]
 
     def _averaged(self) -> bool:
-        return self.averages and len(self.protocols) > 1
+        return self.averages and len(meant(self.protocols)) > 1
 
     def _column(self, lines: Sequence[Contender], name: str, metric: str) -> list[str | Cell]:
         by_name = {protocol.name: canonical(protocol) for protocol in self.protocols}
@@ -134,7 +136,7 @@ class PaperTable:
         return places(cells, [i for i, line in enumerate(lines) if line.competes])
 
     def _average(self, line: Contender, metric: str) -> str:
-        scores = [line.scores.get(canonical(protocol)) for protocol in self.protocols]
+        scores = [line.scores.get(canonical(protocol)) for protocol in meant(self.protocols)]
         means = [statistics.fmean(score.values(metric)) for score in scores if score]
         return f"{statistics.fmean(means):.1f}" if len(means) == len(scores) else "-"
 
@@ -151,7 +153,7 @@ class PaperTable:
         marks = "".join(
             line.marks + "".join(score.marks for score in line.scores.values()) for line in lines
         )
-        said = [SCALE]
+        said = [SCALE, *(mean_note(self.protocols) if self._averaged() else [])]
         if sum(line.competes for line in lines) > 1:
             those = "; lines marked * † ‡ § compete, as in the papers" if marks else ""
             said.append(f"Bold: the best of a column; underlined: the second{those}.")

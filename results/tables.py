@@ -179,12 +179,12 @@ def spread(fractions: Sequence[float]) -> str:
 def _mean_line(
     protocols: Sequence[Protocol], methods: Sequence[str], cells: Cells
 ) -> tuple[str, ...] | None:
-    meant = _meant(protocols)
-    if len(meant) < 2:
+    over = meant(protocols)
+    if len(over) < 2:
         return None
-    line = [f"mean of {len(meant)}"]
+    line = [f"mean of {len(over)}"]
     for method in methods:
-        found = [cells.get((_wanted(p), method), []) for p in meant]
+        found = [cells.get((_wanted(p), method), []) for p in over]
         for metric in ("mAP", "rank1"):
             if all(found):
                 means = [statistics.fmean(r.target.metrics[metric] for r in f) for f in found]
@@ -194,7 +194,7 @@ def _mean_line(
     return tuple(line)
 
 
-def _meant(protocols: Sequence[Protocol]) -> list[Protocol]:
+def meant(protocols: Sequence[Protocol]) -> list[Protocol]:
     """The rows that a mean is over: unseen targets, all tested in one way, the plain one first."""
     unseen = [p for p in protocols if dataset_of(p.target) not in p.sources] or list(protocols)
     plain = [p for p in unseen if is_plain(p.name)]
@@ -203,10 +203,16 @@ def _meant(protocols: Sequence[Protocol]) -> list[Protocol]:
 
 
 def _notes(protocols: Sequence[Protocol], rows: Sequence[Row], seeds: set[int]) -> list[str]:
-    meant = _meant(protocols)
-    left_out = ["The mean leaves out seen domains and targets that are tested in other ways."]
-    left_out = left_out if 1 < len(meant) < len(protocols) else []
-    return [SCALE, *left_out, *seeds_note(seeds), *row_notes(protocols, rows)]
+    return [SCALE, *mean_note(protocols), *seeds_note(seeds), *row_notes(protocols, rows)]
+
+
+def mean_note(protocols: Sequence[Protocol]) -> list[str]:
+    """What a mean over rows leaves out of them, in words; nothing where it leaves out nothing."""
+    over = meant(protocols)
+    left = [dataset_of(p.target) in p.sources for p in protocols if p not in over]
+    seen, other = ["seen domains"] * any(left), ["targets that are tested in other ways"]
+    said = " and ".join(seen + other * (not all(left)))
+    return [f"The mean leaves out {said}."] if left and len(over) > 1 else []
 
 
 def seeds_note(counts: Iterable[int]) -> list[str]:

@@ -40,10 +40,27 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "valid_queries": (INTEGER, "queries that the means are over"),
     "skipped_queries": (INTEGER, "queries without a match that is not junk"),
     "cmc": (CURVE, "cmc[k-1] is Rank-k, 0..1"),
+    "single_shot_rank1": (FLOAT, "Rank-1 expected over galleries of one image a person, 0..1"),
+    "single_shot_rank5": (FLOAT, "the same, Rank-5"),
+    "single_shot_rank10": (FLOAT, "the same, Rank-10"),
+    "tpr_at_fpr_0.1": (FLOAT, "share of a person's pairs accepted where 1 in 10 of others' is"),
+    "tpr_at_fpr_0.01": (FLOAT, "the same, 1 in 100; null with fewer pairs of others"),
+    "tpr_at_fpr_0.001": (FLOAT, "the same, 1 in 1,000"),
+    "tpr_at_fpr_0.0001": (FLOAT, "the same, 1 in 10,000"),
+    "auc": (FLOAT, "area under that curve, the ROC of verification, 0..1"),
+    "eer": (FLOAT, "rate at which as many pairs are wrongly accepted as refused; lower is better"),
+    "dir_at_far_0.1": (
+        FLOAT,
+        "share of queries whose first item is right and accepted, where 1 "
+        "in 10 queries without their person is accepted, too",
+    ),
+    "dir_at_far_0.01": (FLOAT, "the same, 1 in 100; null with fewer queries"),
+    "dir_at_far_0.001": (FLOAT, "the same, 1 in 1,000"),
     "probes": (INTEGER, "probe splits that the metrics are means over"),
     "images": (INTEGER, "images of query and gallery that were encoded, each once"),
     "run_id": (TEXT, "the training: content hash of its spec, and the name of its folder"),
-    "target": (TEXT, "data set that it was tested on"),
+    "target": (TEXT, "data set that it was tested on, and how: D, D/flip"),
+    "variant": (TEXT, "that part of it, such as flip; empty where it was tested as usual"),
     "target_version": (TEXT, "which version of it, where it has several"),
     "fingerprint": (TEXT, "of the test images and their labels"),
     "notes": (TEXT, "what differs from the official target; several are parted by '; '"),
@@ -93,7 +110,7 @@ QUERIES_OF = {
     "protocol": "name of the protocol",
     "method": "name of the method",
     "seed": "its seed",
-    "target": "data set that it was tested on",
+    "target": "data set that it was tested on, and how",
 }
 """What a per-query table says of each query's row, before QUERY_COLUMNS."""
 
@@ -145,7 +162,7 @@ def _line(row: Row) -> dict[str, Any]:
     where = run.environment
     counts = run.source_counts.values()
     return {
-        **dict.fromkeys(("mAP", "rank1", "rank5", "rank10", "mINP")),
+        **dict.fromkeys(name for name, (kind, _) in COLUMNS.items() if kind == FLOAT),
         **{name: value for name, value in target.metrics.items() if name in COLUMNS},
         "valid_queries": _whole(target.metrics.get("valid_queries")),
         "skipped_queries": _whole(target.metrics.get("skipped_queries")),
@@ -159,6 +176,7 @@ def _line(row: Row) -> dict[str, Any]:
         "images": target.images,
         "run_id": run.run_id,
         "target": target.target,
+        "variant": target.target.partition("/")[2],
         "target_version": target.target_version,
         "fingerprint": target.fingerprint,
         "notes": "; ".join(target.notes),

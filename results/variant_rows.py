@@ -59,7 +59,8 @@ def signed(fractions: Sequence[float], digits: int = 1) -> str:
 
 def points(fractions: Sequence[float]) -> tuple[float | None, float | None]:
     """Mean and sample standard deviation times 100, for CSV; None where there is none."""
-    mean = round(100 * statistics.fmean(fractions), 4) if fractions else None
+    # no -0.0
+    mean = round(100 * statistics.fmean(fractions), 4) + 0.0 if fractions else None
     return mean, round(100 * statistics.stdev(fractions), 4) if fractions[1:] else None
 
 

@@ -50,7 +50,7 @@ class VerificationTable:
     said: Sequence[str] = ()
 
     def table(self, stacked: bool = False) -> Table:
-        """Ready to print, a section for each protocol, `stacked` or not."""
+        """Ready to print, a section for each protocol. `stacked`: for a narrow screen, long."""
         letters = Letters()
         names = [Cell(one.name, marks=one.marks + letters.of(one.conditions)) for one in self.lines]
         found = [(one, self._section(one, names)) for one in self.protocols]
@@ -59,7 +59,10 @@ class VerificationTable:
         notes = [*NOTES, *self._legend(), *([LACKING] if "-" in cells else []), *letters.notes()]
         rows = rows_of(self.lines, map(canonical, self.protocols))
         notes += [*row_notes(self.protocols, rows), *self.said]
-        header = ("Model", *MEASURES.values())
+        header: tuple[str, ...] = ("Model", *MEASURES.values())
+        if stacked:
+            header = ("Model", "Measure", "Value")
+            sections = [Section(one.title, _long(one.lines)) for one in sections]
         return Table(TITLE, header, sections, None, list(dict.fromkeys(notes)))
 
     def csv(self) -> str:
@@ -148,6 +151,16 @@ def values(line: Contender, protocol: Protocol, metric: str) -> list[float]:
     """A metric of every seed whose record has it, as fractions in 0..1."""
     rows = line.entry.at(canonical(protocol)) if line.entry else []
     return [row.target.metrics[metric] for row in rows if metric in row.target.metrics]
+
+
+def _long(lines: Sequence[Line]) -> list[Line]:
+    """A line for each model and measure."""
+    titles = [title.replace("\n", " ") for title in MEASURES.values()]
+    return [
+        ("" if i else name, title, cell)
+        for name, *cells in lines
+        for i, (title, cell) in enumerate(zip(titles, cells, strict=True))
+    ]
 
 
 def _placed(cells: Sequence[str], competing: Sequence[int], lowest: bool) -> list[str | Cell]:

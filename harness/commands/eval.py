@@ -36,8 +36,8 @@ from protocols.variants import Variant
 
 SHARES = ("mAP", "rank1", "rank5", "rank10", "mINP")
 LABELS = {"rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10"}
-IN_MEMORY = 8
-"""Bytes a number of features that are re-ranked: as they are, and at unit length."""
+IN_MEMORY = {"rerank": 12, "euclidean": 20}
+"""Bytes a number of features that are in memory: as they are, and what is made of them."""
 BOTH_WAYS = (
     "Give --query and --gallery, files with labels of their own, or --features and --protocol, one "
     "file with the names of images."
@@ -192,7 +192,8 @@ def _sides(
     if not (variant.rerank or variant.euclidean):
         mapped: tuple[Any, Any] = both[0], Watched(both[1], read)
         return {FEATURES: mapped[0]}, {FEATURES: mapped[1]}
-    needs = sum(IN_MEMORY * one.shape[0] * one.shape[1] for one in both)
+    each = IN_MEMORY["rerank" if variant.rerank else "euclidean"]
+    needs = sum(each * one.shape[0] * one.shape[1] for one in both)
     free = psutil.virtual_memory().available
     if needs > free:
         raise ReIDError(
@@ -250,11 +251,8 @@ def show_metrics(
     skipped = int(metrics["skipped_queries"])
     without = f"; {skipped} have no match and are left out" if skipped else ""
     by = "Euclidean distance" if variant.euclidean else "cosine similarity"
-    by = (
-        f"k-reciprocal re-ranking{variant.rerank.name.removeprefix('rerank')}"
-        if variant.rerank
-        else by
-    )
+    if how := variant.rerank:
+        by = f"k-reciprocal re-ranking (k1 {how.k1}, k2 {how.k2}, lambda {how.weight:g})"
     say(console, f"  {int(metrics['valid_queries'])} queries{without}. Per cent, {by}.")
 
 

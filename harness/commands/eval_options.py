@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.approximate import Approximation
 from harness.evaluate import MEASURES
 from harness.options import comma_list
 from protocols.errors import ReIDError, UnknownName
@@ -33,6 +34,17 @@ def variant_of(
         euclidean=distance.lower() == EUCLIDEAN,
         rerank=Rerank(**parameters) if rerank else None,  # type: ignore[arg-type]
     )
+
+
+def approximation_of(
+    approximate: bool, neighbours: int | None, probes: int | None, sample: int | None
+) -> Approximation | None:
+    """How ranks are approximated. Raises ReIDError for options of what is not asked for."""
+    given = {"neighbours": neighbours, "probes": probes, "sample": sample}
+    parameters = {name: value for name, value in given.items() if value is not None}
+    if parameters and not approximate:
+        raise ReIDError("--neighbours, --probes and --sample are --approximate's: ask for it, too.")
+    return Approximation(**parameters) if approximate else None
 
 
 def measure_names(text: str | None) -> tuple[str, ...]:

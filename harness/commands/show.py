@@ -54,6 +54,7 @@ class _Show(Showing[Shown]):
         super().__init__(request, console, stderr)
         nothing = "--iou-only draws nothing: leave one of the two out."
         self.require_file([(not request.figures, nothing)])
+        self.require_plain()
 
     def one(self, run_id: str) -> Iterator[Shown]:
         """One run on each of its targets."""

@@ -100,6 +100,7 @@ class _Show(ShowingFeatures[ShownMap]):
         if not request.by:
             raise ReIDError(f"--by names nothing; expected a comma list of {', '.join(BY)}.")
         super().__init__(request, console, stderr)
+        self.require_plain()
 
     def one(self, run_id: str) -> Iterator[ShownMap]:
         """The map of one run."""

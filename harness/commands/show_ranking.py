@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.catalog import DataCatalog
 from harness.commands.showing import origin
 from harness.commands.showing_features import FeaturesRequest, ShowingFeatures
-from harness.decoding import decode
+from harness.data import read_image
 from harness.evaluate import Features
 from harness.feature_store import stored, untrained
 from harness.galleries import Gallery, below_common, galleries
@@ -22,6 +22,7 @@ from methods.interface import Method
 from protocols import variants
 from protocols.errors import ReIDError, UnknownName
 from protocols.types import DISTRACTOR_PID, Image
+from protocols.variants import Side, Variant
 from results.collect import Queries, Row, queries
 from results.query_choice import ORDERS, choose, choose_apart, named
 from results.ranking_figure import Picture, RankedRow, ranking_figure
@@ -168,15 +169,16 @@ class _Show(ShowingFeatures[ShownRanking]):
         self, tested: Sequence[_Tested], found: Sequence[Found], catalog: DataCatalog
     ) -> tuple[Path, ...]:
         """The figure, written; returns its files."""
-        mine, several = tested[0], len(catalog.probes(tested[0].record.target)) > 1
+        mine, target = tested[0], tested[0].record.target
+        several, variant = len(catalog.probes(target)) > 1, variants.split(target)[1]
         names = _names([one.run for one in tested])
         rows = []
         for path, *answers in zip(below_common(found[0].galleries),
                                   *(one.galleries for one in found), strict=True):  # fmt: skip
             for i, (name, gallery) in enumerate(zip(names, answers, strict=True)):
                 said = (f"{name}: " if self.other else "") + _facts(gallery, several)
-                rows.append(_row(catalog.root, "" if i else path, said, gallery))
-        spec, target, top = mine.run.spec, mine.record.target, self.request.top
+                rows.append(_row(catalog.root, "" if i else path, said, gallery, variant))
+        spec, top = mine.run.spec, self.request.top
         which = WORDS[self.order]
         name = f"ranking-{target}-{self.order}"
         if self.other:
@@ -240,12 +242,12 @@ def _facts(gallery: Gallery, several: bool) -> str:
     )
 
 
-def _row(root: Path, name: str, said: str, gallery: Gallery) -> RankedRow:
-    def picture(image: Image) -> Picture:
-        pixels = decode(root / image.path)
+def _row(root: Path, name: str, said: str, gallery: Gallery, variant: Variant) -> RankedRow:
+    def picture(image: Image, side: Side = "gallery") -> Picture:
+        pixels = read_image(root / image.path, variant.reading(side).degradation)
         pixels.thumbnail((LARGEST, LARGEST))
         return Picture(np.asarray(pixels), (str(image.pid), f"c{image.camid}"))
 
     shown, first = [picture(image) for image in gallery.shown], gallery.first_right
     later = picture(first) if first and not any(gallery.right) else None
-    return RankedRow(name, said, picture(gallery.query), shown, gallery.right, later)
+    return RankedRow(name, said, picture(gallery.query, "query"), shown, gallery.right, later)

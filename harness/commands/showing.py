@@ -15,11 +15,12 @@ from harness.commands.figure_files import require_file, require_formats
 from harness.commands.tracking import Mirroring
 from harness.files import write_bytes
 from harness.mirror import FIGURES
-from harness.record import RunFolder, RunRecord, TargetRecord
+from harness.record import RunFolder, RunRecord, TargetRecord, target_file
 from harness.screen import say
 from protocols import standin
 from protocols.datasets.folders import require_data_root
 from protocols.errors import ReIDError, UnknownName
+from protocols.variants import dataset_of
 from results.figures import FORMATS, save
 
 if TYPE_CHECKING:
@@ -113,6 +114,9 @@ class Showing(Generic[Shown]):
         several = "/" not in (self.request.target or "")
         records = [one for one in found if one and not (several and "/" in one.target)]
         if not records:
+            ways = ", ".join(one.target for one in found if one)
+            if ways:
+                raise ReIDError(f"Run {run.run_id} was tested on {ways} alone: choose by --target.")
             raise ReIDError(f"Run {run.run_id} has not been tested yet: {advice}.")
         return records
 
@@ -133,9 +137,17 @@ class Showing(Generic[Shown]):
                 "that holds them with --data DIR, or a stand-in to look at with --target."
             )
 
-    def catalog(self, key: str) -> DataCatalog:
+    def require_plain(self) -> None:
+        """Raise ReIDError for a variant of a target where images are shown as they are."""
+        target = self.request.target or ""
+        if "/" in target:
+            key = dataset_of(target)
+            raise ReIDError(f"--target {target}: images are shown as they are here; give {key}.")
+
+    def catalog(self, target: str) -> DataCatalog:
         """The data root that holds a data set."""
         data, memory = self.request.data, self.request.out / ".verified"
+        key = dataset_of(target)
         place = "" if data else key
         if place not in self.catalogs:
             if data is not None:
@@ -148,9 +160,12 @@ class Showing(Generic[Shown]):
         return self.catalogs[place]
 
     def write(self, figure: Figure, run: RunRecord, name: str) -> tuple[Path, ...]:
-        """A figure's files: beside the run, in every format asked for, or where `-o` says."""
+        """A figure's files: beside the run, in every format asked for, or where `-o` says.
+
+        `name` may hold a target's.
+        """
         folder = RunFolder(self.request.out, run.run_id).path / FIGURES
-        files = [folder / f"{name}.{kind}" for kind in self.formats]
+        files = [folder / f"{target_file(name)}.{kind}" for kind in self.formats]
         if self.request.file:
             files = [self.request.file]
         for path in files:

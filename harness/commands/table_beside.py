@@ -34,7 +34,8 @@ def beside_table(what: str, found: Found, request: TableRequest) -> Printable:
     asked = None
     if request.protocol:
         named = protocols_of(found.entries, request.protocol)
-        asked = list(dict.fromkeys(canonical(_base(what, one)) for one in named))
+        bases = [base for one in named for base in _bases(what, one, found.entries)]
+        asked = list(dict.fromkeys(canonical(base) for base in bases))
     there = _protocols(found.entries, asked)
     chosen, said = chosen_entries(found.entries, request.methods, there)
     if asked is not None and not any({*asked}.intersection(one.protocols) for one in chosen):
@@ -45,13 +46,22 @@ def beside_table(what: str, found: Found, request: TableRequest) -> Printable:
     return verification_table.build(chosen, shown, said)
 
 
-def _base(what: str, protocol: Protocol) -> Protocol:
-    """The protocol whose line a table has for one that was typed: `MA->D/robustness` is MA->D."""
+def _bases(what: str, protocol: Protocol, entries: Sequence[Entry]) -> list[Protocol]:
+    """The protocols whose lines a table has for one that was typed.
+
+    Of `MA->D/robustness` it is MA->D; of `MA->D/seen`, where it is a column, every MA->...
+    """
     if what == "verification":
-        return protocol
+        return [protocol]
     key, variant = split(protocol.target)
+    if what == "seen" and key in protocol.sources:
+        trained = protocol.sources, protocol.source_images
+        return [
+            one for one in _protocols(entries, None)
+            if is_plain(one.name) and (one.sources, one.source_images) == trained
+        ]  # fmt: skip
     kept = replace(variant, degradation=None) if what == "robustness" else Variant()
-    return replace(protocol, target=variants.join(key, kept))
+    return [replace(protocol, target=variants.join(key, kept))]
 
 
 def _protocols(entries: Sequence[Entry], asked: Sequence[str] | None) -> list[Protocol]:

@@ -103,8 +103,11 @@ def read(key: str, path: Path, data_root: Path) -> Dataset:
         for split in SPLITS
     )
     without = sum(row.camid == NO_CAMERA for row in people)
-    notes = (f"{without} images without a camera: never removed as same-camera",) if without else ()
-    return closed_set(Place(card, data_root, folder), train, query, gallery, notes=notes)
+    notes = [f"{without} images without a camera: never removed as same-camera"] if without else []
+    both = {image.pid for image in train} & {image.pid for image in query}
+    if both:
+        notes.append(f"{len(both)} identities are in its training set and among its queries")
+    return closed_set(Place(card, data_root, folder), train, query, gallery, notes=tuple(notes))
 
 
 def _read_rows(path: Path, data_root: Path) -> list[_Row]:

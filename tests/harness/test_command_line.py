@@ -253,6 +253,23 @@ def test_what_was_trained_on_is_not_tested_on_under_another_name(harness, standi
     assert not list((tmp_path / "runs").glob("*/run.json"))
 
 
+def test_a_seen_domain_is_not_tested_on_what_was_trained_on(harness, standins, tmp_path):
+    """Neither by a copy among its own training images, nor by another source that holds some."""
+    root = copy_of(standins, tmp_path, "Market-1501-v15.09.15")
+    run = ("run", "--method", "colour-histogram", "--data", root, "--preset", "tiny",
+           "--out", tmp_path / "runs", "--tracking", "off", "--protocol")  # fmt: skip
+    folder = root / "Market-1501-v15.09.15"
+    tested = sorted((folder / "bounding_box_test").glob("[0-9]*.jpg"))[-8:]
+    lines = [f"{path.relative_to(root)},{i},0,train" for i, path in enumerate(tested, 1)]
+    (root / "Other.csv").write_text("\n".join(["path,pid,camid,split", *lines, ""]))
+    status, printed = harness(*run, "MA+Other->MA/seen")
+    assert status == 1 and "8 images are both trained on and tested on" in printed
+    assert harness(*run, "MA->D/seen")[0] == 0
+    shutil.copy(tested[-1], next((folder / "bounding_box_train").glob("*.jpg")))
+    status, printed = harness(*run, "MA->D/seen+flip")
+    assert status == 1 and "1 images are both trained on and tested on" in printed
+
+
 def test_a_half_copied_data_set(harness, standins, tmp_path):
     root = copy_of(standins, tmp_path, "Market-1501-v15.09.15")
     shutil.rmtree(root / "Market-1501-v15.09.15" / "query")

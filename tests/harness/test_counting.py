@@ -201,6 +201,34 @@ def test_many_scores_that_float32_cannot_tell_apart() -> None:
     assert in_float32.ap.tolist() != want.ap.tolist()  # the case is hard
 
 
+@pytest.mark.parametrize("most", [5, 400])
+def test_a_collapsed_model_and_many_copies(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows, over and over: what is alike is scored once, whoever is asked, wherever it lies."""
+    case = drawn(20, 700, 64)
+    case["gallery"] = case["gallery"][np.random.default_rng(1).integers(0, most, 700)]
+    if most == 5:  # nearly one
+        case["gallery"] = case["gallery"][:1] + case["gallery"] * np.float32(2.0**-20)
+    case["query_pids"], case["gallery_pids"] = (case[name] % 3 for name in LABELS[::2])
+    want = ranked(case, "plain")
+    asked = []
+    real = kernels.first_alike
+    monkeypatch.setattr(
+        kernels, "first_alike", lambda *rows: asked.append(real(*rows)) or asked[-1]
+    )
+    for tile in (33, 700):
+        assert_same(ranked(case, "compiled", tile=tile), want)
+    for c in range(0, 700, kernels.CHUNK):
+        chunk = case["gallery"][c : c + kernels.CHUNK]
+        assert len(np.unique(asked[-1][c : c + kernels.CHUNK])) == len(np.unique(chunk, axis=0))
+
+
+def test_blocks_of_queries_are_about_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "QUERY_BYTES", 4 * 8 * 39)
+    people = counting.People(*(drawn(80, 60, 8)[name] for name in LABELS))
+    sizes = [stop - start for start, stop in counting.query_blocks(people, 8)]
+    assert sizes == [27, 27, 26]
+
+
 def test_no_score_is_further_off_than_its_bound() -> None:
     draw = np.random.default_rng(0)
     for width in (5, 64, 1000):

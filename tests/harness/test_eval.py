@@ -173,6 +173,7 @@ def test_ways_to_rank(harness, labelled, options, variant):
     (["--distance", "euclid"], "Unknown --distance 'euclid'. Did you mean 'euclidean'?"),
     (["--measures", "verify"], "Unknown measure 'verify'. Did you mean 'verification'?"),
     (["--k1", "5"], "--rerank's: ask for it"),
+    (["--sample", "0"], "--approximate's: ask for it"),
     (["--rerank", "--k1", "0"], "k1 and k2 of at least 1"),
     (["--rerank", "--distance", "euclidean"], "a distance of its own"),
     (["--rerank", "--workers", "2"], "all features in the memory of one process"),

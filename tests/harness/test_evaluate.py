@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from harness.evaluate import evaluate, query_table
+from harness.evaluate import encoded, evaluate, query_table
 from harness.extract import Extractor
 from methods.colour_histogram import ColourHistogram, ColourHistogramConfig
 from methods.interface import Batch, SourceInfo
@@ -100,3 +100,19 @@ def test_a_methods_own_score_is_used(probes):
 
     worst = evaluate(Extractor(Worst(method().config, SourceInfo(0, ())), root, CPU), splits)
     assert worst.metrics["mAP"] < plain.metrics["mAP"]
+
+
+def test_images_that_stand_together_are_not_copied():
+    """And others are, in the order of their lists."""
+    images = [Image(name, pid, camid) for name, pid, camid in
+              (("a", 1, 0), ("b", 1, 1), ("c", 2, 1), ("d", 2, 0))]  # fmt: skip
+    rows = torch.arange(8.0).view(4, 2)
+    for at, together in (((1, 2, 3), True), ((1, 3, 2), False)):
+        query = Split("T", "query", (images[0],))
+        probe = Probe("p", query, Split("T", "gallery", tuple(images[i] for i in at)))
+        ((_, _, gallery),) = encoded(lambda *asked: {"features": rows}, [probe])
+        assert torch.equal(gallery["features"], rows[list(at)])
+        shares = (
+            gallery["features"].untyped_storage().data_ptr() == rows.untyped_storage().data_ptr()
+        )
+        assert shares == together

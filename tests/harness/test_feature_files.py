@@ -94,6 +94,39 @@ def test_half_precision_of_torch_is_kept_or_widened_exactly(tmp_path):
         np.testing.assert_array_equal(found.astype(np.float32), values.float().numpy())
 
 
+@pytest.mark.parametrize("kind", ["npz", "mat", "pt", "txt"])
+def test_names_as_bytes_cells_and_lines(kind, tmp_path):
+    path, coded = tmp_path / f"f.{kind}", [name.encode() for name in NAMES]
+    if kind == "npz":
+        np.savez(path, features=FEATURES, names=np.array(coded))
+    elif kind == "mat":
+        savemat(path, {"features": FEATURES, "names": np.array(NAMES, dtype=object)})
+    elif kind == "pt":
+        torch.save({"features": torch.tensor(FEATURES), "names": coded}, path)
+    else:
+        path = tmp_path / "f.npy"
+        np.save(path, FEATURES)
+        lines = "\r\n".join(NAMES) + "\r\n\r\n"
+        path.with_suffix(".names.txt").write_bytes(lines.encode("utf-8-sig"))
+    assert read_features(path).names == tuple(NAMES)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_python_objects_matter_only_where_they_are_asked_for(save, tmp_path):
+    names = np.array(NAMES, dtype=object)
+    save(tmp_path / "a.npz", features=FEATURES, pids=PIDS, camids=CAMIDS, names=names, x={"a": 1})
+    np.testing.assert_array_equal(read_features(tmp_path / "a.npz", "query").features, FEATURES)
+    with pytest.raises(DataError, match=r"a.npz: names can't be read .*save numbers, or text"):
+        read_features(tmp_path / "a.npz")
+
+
+def test_of_many_arrays_some_are_named(tmp_path):
+    arrays = {f"{i:03}.jpg": torch.tensor(FEATURES[0]) for i in range(50)}
+    torch.save(arrays, tmp_path / "a.pt")
+    with pytest.raises(DataError, match=r"no array 'features'.*009.jpg, \.\.\.\.$"):
+        read_features(tmp_path / "a.pt")
+
+
 def cut(write, path):
     """A file that lacks its end."""
     write(path)
@@ -123,6 +156,7 @@ class Harm:
         ("a.npz", lambda p: np.savez(p, x=FEATURES), "has no array 'features'.*it has x"),
         ("a.npz", lambda p: np.savez(p, features=FEATURES[0]), r"\[N, D\].*float32 \[3\]"),
         ("a.npz", lambda p: np.savez(p, features=PIDS[None]), "floating-point"),
+        ("a.npz", lambda p: np.savez(p, features=np.ones((2, 2), "g")), "at most 64 bits, .*128"),
         ("a.npz", lambda p: np.savez(p, features=FEATURES, pids=PIDS[:3]), "pids must be 4 whole"),
         ("a.npz", lambda p: np.savez(p, features=FEATURES, camids=[0, 1, 2, 0.5]), "camids must"),
         ("a.npz", lambda p: np.savez(p, features=FEATURES, names=NAMES[:2]), "2 names for 4 rows"),

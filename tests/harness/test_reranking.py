@@ -51,7 +51,8 @@ def people(count, size, seed):
 
 
 @pytest.mark.parametrize(
-    ("k1", "k2", "weight"), [(20, 6, 0.3), (5, 1, 0.3), (7, 3, 0.0), (3, 2, 1.0), (200, 6, 0.3)]
+    ("k1", "k2", "weight"),
+    [(20, 6, 0.3), (5, 1, 0.3), (7, 3, 0.0), (3, 2, 1.0), (200, 6, 0.3), (4, 15, 0.3)],
 )
 def test_equals_the_dense_equations(k1, k2, weight, monkeypatch):
     query, gallery = people(9, 8, 0), people(50, 8, 1)

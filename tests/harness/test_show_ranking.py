@@ -264,7 +264,13 @@ def test_records_that_do_not_fit_are_named(show, copied, what):
     status, printed = show(what, out, run_id, "--target", "D")
     assert status == 1 and f"{folder.queries('D')} is gone or is not what was written" in printed
     folder.target("D").unlink()
-    folder.target("C3").unlink()
+    folder.target("C3").rename(folder.target("C3/flip"))
+    folder.queries("C3").rename(folder.queries("C3/flip"))
+    record = folder.target("C3/flip")
+    record.write_text(record.read_text().replace('"target": "C3"', '"target": "C3/flip"'))
+    status, printed = show(what, out, run_id)
+    assert status == 1 and "was tested on C3/flip alone" in printed
+    record.unlink()
     status, printed = show(what, out, run_id)
     assert status == 1 and "has not been tested yet: `harness run` tests it" in printed
     folder.run.unlink()

@@ -46,6 +46,9 @@ def test_protocols_are_those_of_the_rows_as_they_are(harness, out):
         assert status == 0 and "MA->D, jpeg" in printed
     status, printed = harness("table", "seen", "--protocol", "MA->MS", "--out", out)
     assert status == 0 and "MA->MS" in printed and "MA->D" not in printed
+    # typed as for harness run, where it is the sources' rows alone
+    status, printed = harness("table", "seen", "--protocol", "MA->D/seen", "--out", out)
+    assert status == 0 and "MA->D" in printed
 
 
 def test_other_settings_are_left_out_unless_named(harness, out):

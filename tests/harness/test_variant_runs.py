@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from harness.catalog import DataCatalog, listed
+from harness.data import read_image
 from harness.evaluate import evaluate, labels, without_cameras
 from harness.extract import Extractor
 from harness.record import RunFolder
@@ -89,6 +90,28 @@ def test_asked_again_nothing_is_computed(harness, tested):
     assert "0 trainings and 0 tests computed" in printed
     assert "MA->D/rerank" in printed
     assert before == {path: path.stat().st_mtime_ns for path in tested.glob("*/targets/*")}
+
+
+def test_rankings_show_queries_as_they_were_read(harness, tested, monkeypatch):
+    from harness.commands import show_ranking
+
+    seen = []
+
+    def read(path, degradation):
+        seen.append(degradation)
+        return read_image(path, degradation)
+
+    monkeypatch.setattr(show_ranking, "read_image", read)
+    (run,) = (path.parent.name for path in tested.glob("*/run.json"))
+    call = ("--run", run, "--target", "D/occluded-4", "--out", tested, "--tracking", "off")
+    status, printed = harness("show", "ranking", *call, "--queries", 1, "--top", 1)
+    assert status == 0 and "not the recorded one" not in printed
+    assert seen[-1] == parse("occluded-4").degradation and set(seen[:-1]) == {None}
+    drawn = {path.name for path in (tested / run / "figures").iterdir()}
+    assert drawn == {f"ranking-D@occluded-4-hardest.{kind}" for kind in ("png", "svg")}
+    for what in ("features", "masks"):
+        status, printed = harness("show", what, *call)
+        assert status == 1 and "give D." in printed
 
 
 def test_means_leave_variants_and_seen_domains_out(harness, tested):

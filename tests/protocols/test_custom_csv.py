@@ -54,6 +54,12 @@ def test_no_camera_is_nobodys_camera(write):
     assert "2 images without a camera" in dataset.notes[0]
 
 
+def test_people_of_both_training_and_test_are_said(write):
+    root = write(HEADER + "a.jpg,7,0,train\nb.jpg,7,1,query\nc.jpg,7,0,gallery\n")
+    assert open_dataset("shop", root).notes == (
+        "1 identities are in its training set and among its queries",)  # fmt: skip
+
+
 def test_query_may_be_in_the_gallery_too(write):
     root = write(HEADER + "a.jpg,7,0,query\na.jpg,7,0,gallery\nb.jpg,7,1,gallery\nc.jpg,1,0,train")
     assert len(open_dataset("shop", root).all().images) == 3

@@ -12,7 +12,7 @@ degradations = st.builds(
     Degradation, st.sampled_from(KINDS), st.sampled_from(LEVELS), st.booleans()
 )
 reranks = st.builds(
-    Rerank, st.integers(1, 99), st.integers(1, 99), st.sampled_from((0.0, 0.25, 0.3, 1.0))
+    Rerank, st.integers(1, 99), st.integers(1, 99), st.sampled_from((0.0, 0.25, 0.3, 1.0, 1e-7))
 )
 booleans = st.booleans()
 some = st.builds(
@@ -93,6 +93,11 @@ def test_a_row_of_a_variant_is_the_row_otherwise():
         ("MA->D/flap", "'flip'"),
         ("MA->D/occluded-9", "levels are 1 to 5"),
         ("MA->D/flip+flip", "twice"),
+        ("MA->D/rerank+rerank", "twice"),
+        ("MA->D/rerank-50-15-0.3+rerank", "twice"),
+        ("MA->D/flip+", "nothing on one side of a '+'"),
+        ("MA->D/+seen", "nothing on one side of a '+'"),
+        ("MA->D/occluded-\N{SUPERSCRIPT TWO}", "Unknown variant"),
         ("MA->D/occluded-3+jpeg-1", "two ways"),
         ("MA->D/occluded+jpeg-1", "two ways"),
         ("MA->D/occluded+jpeg", "only one of"),

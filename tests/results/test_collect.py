@@ -68,11 +68,14 @@ def test_every_value_is_that_of_the_files(tmp_path):
 
 
 def test_columns_are_documented_and_keep_their_types(tmp_path):
-    write_run(tmp_path / "a", seed=1, metrics={"D": {"map_at_r": 0.5}}, config={"k": 1})
+    metrics = {"map_at_r": 0.5, "eer": 0.25}
+    write_run(tmp_path / "a", seed=1, metrics={"D": metrics}, config={"k": 1})
     (tmp_path / "b").mkdir()
     full, empty = collect.load(tmp_path / "a"), load(tmp_path / "b")[0]
     assert list(full.columns) == [*tidy.COLUMNS, "metric.map_at_r", "config.k"]
     assert full["metric.map_at_r"][0] == 0.5
+    assert full["eer"][0] == 0.25 and full["auc"].isna().all()
+    assert list(full["variant"]) == [""]
     assert len(empty) == 0
     for name in tidy.COLUMNS:
         assert full[name].dtype == empty[name].dtype

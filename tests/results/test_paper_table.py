@@ -74,6 +74,17 @@ def test_a_missing_cell_is_a_dash_and_has_no_average():
     assert "Average\nmAP" not in made([A], "MA->D", averages=True).table().header
 
 
+def test_an_average_is_over_rows_that_were_tested_in_one_way():
+    flip = {"MA->D/flip": [(0.9, 0.9)] * 2, "source-domain->MA": [(0.1, 0.1)] * 2}
+    one = entry("a", {**TWO, **flip})
+    table = made([one], "MA->D,MA->MS,MA->D/flip,source-domain->MA", averages=True).table()
+    assert table.sections[0].lines[0][-2:] == ("40.0", "50.0")
+    left = "The mean leaves out seen domains and targets that are tested in other ways."
+    assert left in table.notes
+    table = made([one], "MA->D,MA->D/flip", averages=True).table()
+    assert "Average\nmAP" not in table.header and left not in table.notes
+
+
 def test_lines_say_over_how_many_seeds_they_are_where_it_is_not_the_same():
     uneven = entry("c", {"MA->D": [(0.1, 0.1)] * 3, "MA->MS": [(0.1, 0.1)]})
     table = made([A, uneven], theirs=published.methods(["MA->D"])[:1]).table()

@@ -9,6 +9,7 @@ from records import write_run
 from protocols.errors import ReIDError
 from results import collect
 from results.entries import entries
+from results.variant_rows import points
 from results.variant_table import DEGRADED, build
 
 TARGETS = {"D": 0.4, "D/flip": 0.41, "D/rerank": 0.5, "D/bf16+flip": 0.3999, "D/light-1": 0.1}
@@ -45,6 +46,10 @@ def test_csv(found):
     plain, flip, *_ = csv.DictReader(io.StringIO(build(found, ["MA->D"]).csv()))
     assert plain["variant"] == "" and plain["mAP_difference"] == "" and plain["seeds"] == "0 1"
     assert flip["variant"] == "flip" and flip["mAP_difference"] == "2.0"
+
+
+def test_csv_has_no_minus_zero():
+    assert [str(points(found)[0]) for found in ([-1e-9], [0.0], [])] == ["0.0", "0.0", "None"]
 
 
 def test_nothing_to_show_says_what_makes_it(found):

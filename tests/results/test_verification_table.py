@@ -39,6 +39,15 @@ def test_means_over_seeds_with_the_best_marked_and_the_lowest_eer(found):
     assert "Mean ± sample standard deviation over 1/2 seeds." in table.notes
 
 
+def test_a_narrow_screen_has_a_line_for_each_measure(found):
+    table = build(found, PROTOCOLS).table(stacked=True)
+    assert table.header == ("Model", "Measure", "Value")
+    lines = [tuple(Cell.of(cell).text for cell in line) for line in table.sections[0].lines]
+    assert len(lines) == 2 * len(MEASURES)
+    assert lines[0] == ("bot", "TPR@FPR 1e-2", "40.0")
+    assert lines[len(MEASURES) - 1] == ("", "Single shot Rank-1", "70.0")
+
+
 def test_what_a_record_has_not_is_a_dash_that_is_explained(found):
     table = build(found, PROTOCOLS).table()
     (line,) = table.sections[1].lines
