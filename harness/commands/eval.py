@@ -24,7 +24,7 @@ from harness.encode import FEATURES
 from harness.evaluate import MAX_RANK, evaluate, measures_of, probe_metrics, rank_encoded
 from harness.extract import Encoded
 from harness.feature_files import read_features
-from harness.imported import SHOWN, NamedFeatures, match
+from harness.imported import NamedFeatures, match
 from harness.labelled import Labelled, open_labelled
 from harness.mapped import Watched
 from harness.ranking import COMPILED_TERMS
@@ -34,6 +34,8 @@ from protocols.errors import ReIDError
 from protocols.types import Protocol
 from protocols.variants import Variant
 
+EXTRA_SHOWN = 10
+"""Names that are left out and named on the screen; most are of training images. JSON has all."""
 SHARES = ("mAP", "rank1", "rank5", "rank10", "mINP")
 LABELS = {"rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10"}
 IN_MEMORY = {"rerank": 12, "euclidean": 20}
@@ -225,8 +227,9 @@ def row_of(
 def named(path: Path, catalog: DataCatalog, target: str, stderr: Console) -> NamedFeatures:
     features = match(read_features(path), catalog.target_paths(target))
     if features.extra:
-        shown = ", ".join(features.extra[:SHOWN])
-        more = f" and {len(features.extra) - SHOWN} more" if len(features.extra) > SHOWN else ""
+        left = len(features.extra) - EXTRA_SHOWN
+        shown = ", ".join(features.extra[:EXTRA_SHOWN])
+        more = f" and {left} more; `harness eval --json` names all" if left > 0 else ""
         say(
             stderr,
             f"{path}: {len(features.extra)} names are not among {target}'s queries and gallery and "
