@@ -35,7 +35,7 @@ from harness.matches import Index, Matches, People
 from harness.scores import full_precision
 from protocols.errors import ReIDError
 
-QUERY_BYTES = 40_000_000
+QUERY_BYTES = 25_000_000
 """How much of the queries' features is taken at once; the gallery is read once for each part."""
 QUERY_ROWS = 512
 """How many queries a thread multiplies with a tile at a time."""

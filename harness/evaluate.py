@@ -19,7 +19,6 @@ from harness.euclidean import euclidean_rows, euclidean_score
 from harness.extract import Encoded
 from harness.ranking import Ranking, Score, cosine_score, exact_score, rank, rank_features
 from harness.record import QUERY_COLUMNS
-from harness.reranking import reranked_score
 from methods.interface import Method
 from protocols.errors import ReIDError
 from protocols.types import Image, Probe
@@ -143,6 +142,8 @@ def score_of(
     if method is None or is_cosine(method):
         sides = query[FEATURES], gallery[FEATURES]
         if variant.rerank:
+            from harness.reranking import reranked_score  # loads scipy
+
             return reranked_score(*sides, variant.rerank)
         return euclidean_score(*sides) if variant.euclidean else cosine_score(*sides)
 
