@@ -67,6 +67,11 @@ class Features:
         """Whether they are float64, and float32 would lose some."""
         return self.values.dtype.itemsize == 8
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether they take memory already, and are not read from files."""
+        return isinstance(self.values, Tensor) or type(self.values) is np.ndarray
+
     def read(self, rows: slice | NDArray[np.int64], dtype: type[np.floating]) -> Floats:
         """Some rows, [n, D], as one block of float32 or float64; where possible, no copy.
 

@@ -109,7 +109,7 @@ def feature_ranks(
     Raises ReIDError for features that hold nan or inf.
     """
     on = query.values.device if isinstance(query.values, Tensor) else torch.device("cpu")
-    tile = part_rows(gallery.D) if tile is None else tile
+    tile = tile_rows(gallery) if tile is None else tile
     with full_precision(on.type), threads_of_torch() as threads:
         for start, stop in query_blocks(people, query.D):
             block = Block(query, gallery, people, start, stop, Product(on))
@@ -117,6 +117,11 @@ def feature_ranks(
             block.matches.sort()
             block.count(threads, tile, 0, gallery.N)
             yield from ranks_of(block.matches, start)
+
+
+def tile_rows(gallery: Features) -> int:
+    """How many items make a tile; in memory twice as many, of which products are a tenth faster."""
+    return part_rows(gallery.D) * (2 if gallery.in_memory else 1)
 
 
 def query_blocks(people: People, width: int) -> Iterator[tuple[int, int]]:

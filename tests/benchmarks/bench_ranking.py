@@ -61,9 +61,10 @@ def timed(work: Callable[[], object]) -> tuple[float, float, object]:
 
 def bare_product(query: np.ndarray, gallery: np.ndarray) -> None:
     """Every product the engine makes, of factors made beforehand, and nothing else."""
-    from harness.counting import QUERY_ROWS, Product, part_rows
+    from harness.cosine import Features
+    from harness.counting import QUERY_ROWS, Product, tile_rows
 
-    product, tile = Product(torch.device("cpu")), part_rows(query.shape[1])
+    product, tile = Product(torch.device("cpu")), tile_rows(Features("gallery", gallery))
     starts = range(0, len(query), QUERY_ROWS)
     blocks = [product.factor(query[at : at + QUERY_ROWS]) for at in starts]
     number = torch.get_num_threads()
