@@ -1,4 +1,4 @@
-"""`harness show degradations` and `harness show robustness` as they are typed."""
+"""`harness show degradations` as it is typed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from harness.cli_show_figures import FileOption, MethodsOption, ProtocolOption
-from harness.options import FormatsOption, OutOption, comma_list, console, stderr
+from harness.options import comma_list, console
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `harness show`."""
     app.command("degradations")(show_degradations)
-    app.command("robustness")(show_robustness)
 
 
 def show_degradations(
@@ -33,17 +31,3 @@ def show_degradations(
 
     request = DegradationsRequest(images, comma_list(kinds), count, file)
     raise typer.Exit(degradations_command(request, console))
-
-
-def show_robustness(
-    protocol: ProtocolOption = None,
-    methods: MethodsOption = None,
-    out: OutOption = Path("runs"),
-    file: FileOption = None,
-    format_: FormatsOption = None,
-) -> None:
-    """Draw mAP against the level of each degradation, a figure for each protocol."""
-    from harness.commands.show_figures import FiguresRequest, figures_command
-
-    request = FiguresRequest("robustness", protocol, methods, out, file, tuple(format_ or ()))
-    raise typer.Exit(figures_command(request, console, stderr))

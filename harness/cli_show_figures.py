@@ -26,6 +26,7 @@ FileOption = Annotated[
 SUMMARIES = {
     "cmc": "Draw CMC curves, a figure for each protocol.",
     "roc": "Draw ROC and open-set curves, a figure for each protocol.",
+    "robustness": "Draw mAP against the level of each degradation, a figure for each protocol.",
     "intervals": "Draw mAP on each protocol with 95 % intervals.",
     "critical-difference": "Draw mean ranks over protocols, and which do not differ.",
     "cost": "Draw accuracy against parameters, latency (of harness cost) and time of training.",

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from functools import cached_property
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from harness.encode import FEATURES
 from harness.euclidean import euclidean_rows, euclidean_score
 from harness.extract import Encoded
+from harness.measures import Measures, measure_features, measure_scores
 from harness.ranking import Ranking, Score, cosine_score, exact_score, rank, rank_features
 from harness.record import QUERY_COLUMNS
 from methods.interface import Method
@@ -24,12 +26,7 @@ from protocols.errors import ReIDError
 from protocols.types import Image, Probe
 from protocols.variants import ALL_CAMERAS, EUCLIDEAN, Reading, Side, Variant
 
-if TYPE_CHECKING:
-    from harness.measures import Measures
-
 MAX_RANK = 50
-MEASURES = ("single-shot", "verification", "open-set")
-"""What every target is measured by besides its ranking (`harness.measures`)."""
 SIDES: tuple[Side, Side] = ("query", "gallery")
 
 
@@ -73,25 +70,29 @@ def evaluate(
 ) -> TargetResult:
     """Rank every probe split of a target. Images that several splits share are encoded once.
 
-    `measured` names what is measured besides, some of MEASURES. Raises ReIDError for a
-    `variant` that the method or the target can't have.
+    `measured` names what is measured besides, some of `harness.measures.NAMES`. Raises
+    ReIDError for a `variant` that the method or the target can't have.
     """
     started = time.perf_counter()
     ranked, further = [], []
     for probe, query, gallery in encoded(features, probes, doing, variant):
         known = labels(probe, variant)
-        ranked.append((probe, rank_encoded(features.method, query, gallery, known, variant)))
+        compared = Compared(features.method, query, gallery, variant)
+        ranked.append((probe, compared.rank(known)))
         if measured:
-            further.append(measures_of(features.method, query, gallery, known, variant, measured))
+            further.append(compared.measures(known, measured))
     rankings = [ranking for _, ranking in ranked]
+    metrics, curves = [one.metrics for one in further], [one.curves for one in further]
     return TargetResult(
         probes=tuple(ranked),
         metrics=mean_metrics([probe_metrics(r) for r in rankings])
-        | _common_means([one.metrics for one in further]),
+        | {key: _mean([one[key] for one in metrics]) for key in _common(metrics)},
         cmc=np.mean([r.cmc for r in rankings], axis=0).tolist(),
         images=len(_paths(probes)),
         seconds=time.perf_counter() - started,
-        curves=_mean_curves([one.curves for one in further]),
+        curves={
+            key: np.mean([one[key] for one in curves], axis=0).tolist() for key in _common(curves)
+        },
     )
 
 
@@ -154,23 +155,6 @@ def score_of(
     return block
 
 
-def rank_encoded(
-    method: Method | None,
-    query: Encoded,
-    gallery: Encoded,
-    known: ProbeLabels,
-    variant: Variant = Variant(),
-) -> Ranking:
-    """One gallery ranked: by the cosine of features, or by the method's own score.
-
-    `known` are the labels as `labels` gives them for the variant. Raises what `score_of` raises.
-    """
-    _require_cosine(method, variant)
-    if variant.rerank or not is_cosine(method):
-        return rank(score_of(method, query, gallery, variant), max_rank=MAX_RANK, **known)
-    return rank_features(*_rows_to_rank(query, gallery, variant), max_rank=MAX_RANK, **known)
-
-
 class ProbeLabels(TypedDict):
     """The labels of both sides of a probe split, [Q] and [G], as `rank` takes them."""
 
@@ -207,6 +191,42 @@ def without_cameras(known: ProbeLabels) -> ProbeLabels:
     """Labels by which no image has the query's camera, so that none is removed for it."""
     elsewhere = known["gallery_camids"].max() + 1
     return {**known, "query_camids": np.full_like(known["query_camids"], elsewhere)}
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A method's queries and gallery, encoded, to be compared as a variant has it.
+
+    `method` None: by the cosine. Raises ReIDError for a variant that compares features, of a method
+    with its own score.
+    """
+
+    method: Method | None
+    query: Encoded
+    gallery: Encoded
+    variant: Variant = Variant()
+
+    def __post_init__(self) -> None:
+        _require_cosine(self.method, self.variant)
+
+    @cached_property
+    def score(self) -> Score:
+        """See `score_of`; re-ranking has much to do before the first score."""
+        return score_of(self.method, self.query, self.gallery, self.variant)
+
+    def rank(self, known: ProbeLabels) -> Ranking:
+        """The gallery ranked; `known` are the labels as `labels` gives them for the variant."""
+        if self.variant.rerank or not is_cosine(self.method):
+            return rank(self.score, max_rank=MAX_RANK, **known)
+        rows = _rows_to_rank(self.query, self.gallery, self.variant)
+        return rank_features(*rows, max_rank=MAX_RANK, **known)
+
+    def measures(self, known: ProbeLabels, which: Sequence[str]) -> Measures:
+        """What else is measured, some of `harness.measures.NAMES`."""
+        if is_cosine(self.method) and not (self.variant.rerank or self.variant.euclidean):
+            sides = self.query[FEATURES], self.gallery[FEATURES]
+            return measure_features(*sides, which=which, **known)
+        return measure_scores(self.score, which=which, **known)
 
 
 def probe_metrics(ranking: Ranking) -> dict[str, float]:
@@ -267,30 +287,9 @@ def _require_cosine(method: Method | None, variant: Variant) -> None:
         )
 
 
-def measures_of(
-    method: Method | None,
-    query: Encoded,
-    gallery: Encoded,
-    known: ProbeLabels,
-    variant: Variant,
-    which: Sequence[str],
-) -> Measures:
-    from harness.measures import measure_features, measure_scores
-
-    if is_cosine(method) and not (variant.rerank or variant.euclidean):
-        return measure_features(query[FEATURES], gallery[FEATURES], which=which, **known)
-    return measure_scores(score_of(method, query, gallery, variant), which=which, **known)
-
-
-def _common_means(found: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The means of what every probe split has; what one is too small for, a mean has not."""
-    common = [key for key in found[0] if all(key in one for one in found)] if found else []
-    return {key: _mean([one[key] for one in found]) for key in common}
-
-
-def _mean_curves(found: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
-    common = [key for key in found[0] if all(key in one for one in found)] if found else []
-    return {key: np.mean([one[key] for one in found], axis=0).tolist() for key in common}
+def _common(found: Sequence[Mapping[str, object]]) -> list[str]:
+    """What every probe split has: of what one is too small for, there is no mean."""
+    return [key for key in found[0] if all(key in one for one in found)] if found else []
 
 
 def _rows(

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness import record
+from harness import measures, record
 from harness.catalog import DataCatalog, listed
 from harness.environment import environment, threads
-from harness.evaluate import MEASURES, Features, evaluate
+from harness.evaluate import Features, evaluate
 from harness.extract import Extractor
 from harness.failures import could_not_begin, leave_failure, told
 from harness.feature_store import drop, stored
@@ -297,7 +297,7 @@ class _Job:
     def evaluate(self, features: Features, target: str) -> None:
         """Test on one target and leave its TargetRecord and its queries."""
         probes, variant = self.catalog.probes(target), variants.split(target)[1]
-        result = evaluate(features, probes, f"{TESTING} {target}", variant, MEASURES)
+        result = evaluate(features, probes, f"{TESTING} {target}", variant, measures.NAMES)
         write_target(self.folder, self.catalog, target, result, check=self.lease.check)
 
 

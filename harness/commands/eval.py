@@ -21,8 +21,7 @@ from harness.catalog import DataCatalog
 from harness.commands.data import open_data
 from harness.cosine import Rows
 from harness.encode import FEATURES
-from harness.evaluate import MAX_RANK, evaluate, measures_of, probe_metrics, rank_encoded
-from harness.extract import Encoded
+from harness.evaluate import MAX_RANK, Compared, evaluate, probe_metrics
 from harness.feature_files import read_features
 from harness.imported import NamedFeatures, match
 from harness.labelled import Labelled, open_labelled
@@ -151,6 +150,7 @@ def _labelled(request: EvalRequest, stderr: Console) -> Found:
     Q, G = len(files.query.features), len(files.gallery.features)
     title = f"{files.query.path} against {files.gallery.path}"
     found: Approximate | None = None
+    compared: Compared | None = None
     with ScreenProgress(stderr, _work(files) * (2 if how else 1)) as progress, files.placed():
         progress.begin(f"{Q} queries in {G} images")
         if how:
@@ -163,12 +163,13 @@ def _labelled(request: EvalRequest, stderr: Console) -> Found:
             workers = request.workers or None
             ranking = rank_sharded(job, workers, address, MAX_RANK, progress)
         else:
-            sides = _sides(files, variant, lambda rows: progress.advance(rows, "ranking"))
-            ranking = rank_encoded(None, *sides, files.known, variant)
+            compared = _compared(files, variant, lambda rows: progress.advance(rows, "ranking"))
+            ranking = compared.rank(files.known)
         metrics, curves = probe_metrics(ranking), {}
         if request.measures:
-            sides = _sides(files, variant, lambda rows: progress.advance(0, "measuring"))
-            further = measures_of(None, *sides, files.known, variant, request.measures)
+            if compared is None or not in_memory:
+                compared = _compared(files, variant, lambda rows: progress.advance(0, "measuring"))
+            further = compared.measures(files.known, request.measures)
             metrics, curves = metrics | further.metrics, further.curves
     return Found(title, metrics, variant, curves, found)
 
@@ -183,9 +184,7 @@ def _work(files: Labelled) -> int:
     return G * len(list(query_blocks(files.engine()[2], D)))
 
 
-def _sides(
-    files: Labelled, variant: Variant, read: Callable[[int], object]
-) -> tuple[Encoded, Encoded]:
+def _compared(files: Labelled, variant: Variant, read: Callable[[int], object]) -> Compared:
     """Both sides, in memory where the variant needs them there; `read` is told of items passed.
 
     Raises ReIDError where more memory is needed than is free.
@@ -193,7 +192,7 @@ def _sides(
     both = files.query.features, files.gallery.features
     if not (variant.rerank or variant.euclidean):
         mapped: tuple[Any, Any] = both[0], Watched(both[1], read)
-        return {FEATURES: mapped[0]}, {FEATURES: mapped[1]}
+        return Compared(None, {FEATURES: mapped[0]}, {FEATURES: mapped[1]}, variant)
     each = IN_MEMORY["rerank" if variant.rerank else "euclidean"]
     needs = sum(each * one.shape[0] * one.shape[1] for one in both)
     free = psutil.virtual_memory().available
@@ -202,7 +201,8 @@ def _sides(
             f"{variant.name} needs all features in memory, about {needs / 2**30:.1f} GB, and "
             f"{free / 2**30:.1f} GB are free."
         )
-    return {FEATURES: _tensor(both[0])}, {FEATURES: _tensor(both[1])}
+    query, gallery = ({FEATURES: _tensor(one)} for one in both)
+    return Compared(None, query, gallery, variant)
 
 
 def _tensor(rows: Rows) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.approximate import Approximation
-from harness.evaluate import MEASURES
+from harness.measures import NAMES
 from harness.options import comma_list
 from protocols.errors import ReIDError, UnknownName
 from protocols.variants import Rerank, Variant
@@ -50,6 +50,6 @@ def approximation_of(
 def measure_names(text: str | None) -> tuple[str, ...]:
     """What `--measures` asks for, in its own order. Raises UnknownName for what is not measured."""
     asked = {name.lower() for name in comma_list(text or "")}
-    for name in sorted(asked - {*MEASURES, ALL}):
-        raise UnknownName("measure", name, (*MEASURES, ALL), "Several are joined by commas.")
-    return tuple(name for name in MEASURES if name in asked or ALL in asked)
+    for name in sorted(asked - {*NAMES, ALL}):
+        raise UnknownName("measure", name, (*NAMES, ALL), "Several are joined by commas.")
+    return tuple(name for name in NAMES if name in asked or ALL in asked)

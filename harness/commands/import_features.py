@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness import record
+from harness import measures, record
 from harness.catalog import DataCatalog
 from harness.commands.eval import named, row_of, show_metrics
 from harness.commands.tracking import Mirroring
 from harness.config import RunSpec
 from harness.environment import environment
-from harness.evaluate import MEASURES, evaluate
+from harness.evaluate import evaluate
 from harness.files import file_digest, write_text
 from harness.lease import hold
 from harness.record import IMPORTED, RunFolder, RunRecord
@@ -64,7 +64,7 @@ def import_command(request: ImportRequest, console: Console, stderr: Console) ->
             )
         variant = variants.split(row.target)[1]
         probes = catalog.probes(row.target)
-        result = evaluate(features, probes, variant=variant, measured=MEASURES)
+        result = evaluate(features, probes, variant=variant, measured=measures.NAMES)
         if not folder.run.exists():
             write_text(folder.spec, spec.model_dump_json(indent=1) + "\n")
             record.write(folder.run, _run_record(spec, row, catalog))

@@ -149,7 +149,7 @@ def test_rules_that_options_change(harness, labelled, tmp_path):
     (["--no-distractors", "--rerank"], "no-distractors+rerank"),
 ])  # fmt: skip
 def test_ways_to_rank(harness, labelled, options, variant):
-    from harness.evaluate import rank_encoded
+    from harness.evaluate import Compared
     from protocols.variants import parse
 
     found = measured(harness, *labelled, *options)
@@ -162,7 +162,7 @@ def test_ways_to_rank(harness, labelled, options, variant):
     }
     both = ({"features": torch.from_numpy(one).float()} for one in (query, gallery))
     assert found["variant"] == variant
-    assert found["mAP"] == rank_encoded(None, *both, known, parse(variant)).mAP
+    assert found["mAP"] == Compared(None, *both, parse(variant)).rank(known).mAP
     assert found["mAP"] != measured(harness, *labelled)["mAP"]
     status, said = harness(*labelled, *options)
     assert status == 0

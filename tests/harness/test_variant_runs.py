@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from harness import reranking
 from harness.catalog import DataCatalog, listed
 from harness.data import read_image
-from harness.evaluate import evaluate, labels, without_cameras
+from harness.evaluate import Compared, evaluate, labels, without_cameras
 from harness.extract import Extractor
+from harness.measures import NAMES
 from harness.record import RunFolder
 from methods import registry
 from methods.interface import SourceInfo
@@ -202,3 +204,20 @@ def test_a_record_of_a_variant_under_another_name_is_no_record(found, tmp_path):
     (problem,) = folder.read_finished().problems
     assert "is of D/flip" in problem
     assert variants.split("D/flip")[1] == Variant(flip=True)
+
+
+def test_reranking_is_prepared_once_for_ranks_and_measures(monkeypatch):
+    calls, real = [], reranking.reranked_score
+    monkeypatch.setattr(reranking, "reranked_score", lambda *sides: calls.append(1) or real(*sides))
+    draw = np.random.default_rng(0)
+    sides = [{"features": torch.from_numpy(draw.standard_normal((n, 8)))} for n in (6, 30)]
+    known = {
+        "query_pids": np.arange(6) + 1,
+        "query_camids": np.zeros(6, dtype=int),
+        "gallery_pids": np.arange(30) % 6 + 1,
+        "gallery_camids": np.ones(30, dtype=int),
+    }
+    compared = Compared(None, *sides, parse("rerank"))
+    assert compared.rank(known).valid_queries == 6
+    assert compared.measures(known, NAMES).metrics["auc"] > 0
+    assert calls == [1]
