@@ -109,13 +109,12 @@ def feature_ranks(
     Raises ReIDError for features that hold nan or inf.
     """
     on = query.values.device if isinstance(query.values, Tensor) else torch.device("cpu")
-    tile = tile_rows(gallery) if tile is None else tile
     with full_precision(on.type), threads_of_torch() as threads:
         for start, stop in query_blocks(people, query.D):
             block = Block(query, gallery, people, start, stop, Product(on))
             block.score_matches(0, gallery.N)
             block.matches.sort()
-            block.count(threads, tile, 0, gallery.N)
+            block.count(threads, 0, gallery.N, tile)
             yield from ranks_of(block.matches, start)
 
 
@@ -173,8 +172,9 @@ class Block:
                 matches.score,
             )
 
-    def count(self, threads: Threads, tile: int, first: int, last: int) -> None:
+    def count(self, threads: Threads, first: int, last: int, tile: int | None = None) -> None:
         """Go through items `first` to `last`; the next tile is read while one is counted."""
+        tile = tile_rows(self.gallery) if tile is None else tile
         starts = range(0, len(self.queries), QUERY_ROWS)
         queries = [(at, self.product.factor(self.queries[at : at + QUERY_ROWS])) for at in starts]
         following = threads.pool.submit(self._tile, first, min(first + tile, last))

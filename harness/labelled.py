@@ -18,7 +18,7 @@ from protocols.types import DISTRACTOR_PID, JUNK_PID
 from protocols.variants import Variant
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labelled:
     """Both sides as files, and the labels by which a variant has them ranked."""
 

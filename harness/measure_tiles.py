@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from harness import measure_kernels as kernels
-from harness.cosine import Features, Floats, part_rows
+from harness.cosine import Features, Floats
 from harness.counting import (
     QUERY_BYTES,
     SCORE_COLUMNS,
@@ -47,7 +47,7 @@ def look_at_features(query: Features, gallery: Features, found: Found) -> None:
         bins = _Bins(pairs, threads.number)
         for start, stop in _ranges(found, max(1, QUERY_BYTES // (4 * query.D))):
             block = _CosineBlock(query, gallery, found, start, stop, Product(on), bins)
-            block.count(threads, part_rows(gallery.D), 0, len(found.persons.order))
+            block.count(threads, 0, len(found.persons.order))
             block.seen.finish()
         bins.collect()
 

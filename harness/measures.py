@@ -37,7 +37,7 @@ from harness.single_shot import (
     single_shot,
 )
 from harness.verification import Floats, Pairs, pairs_of, verification
-from protocols.errors import ReIDError, UnknownName
+from protocols.errors import UnknownName
 from protocols.types import JUNK_PID
 
 SINGLE_SHOT, VERIFICATION, OPEN_SET = NAMES = ("single-shot", "verification", "open-set")
@@ -80,13 +80,9 @@ def measure_features(
     """
     query, gallery = Features("query", query_features), Features("gallery", gallery_features)
     people = People(query_pids, query_camids, gallery_pids, gallery_camids)
-    if people.shape != (query.N, gallery.N) or query.D != gallery.D:
-        raise ReIDError(
-            f"Features of {query.N} queries and {gallery.N} gallery items, {query.D} and "
-            f"{gallery.D} wide, don't go with {people.shape[0]} and {people.shape[1]} labels."
-        )
+    ranking.require_fit(query, gallery, people)
     found = Found(people, which)
-    if max(query.N, ranking.FEW) * gallery.N * query.D < ranking.COMPILED_TERMS:
+    if ranking.is_small(query, gallery):
         _plain(exact_scores(query, gallery), found, measured(query)[1])
     else:
         from harness.measure_tiles import look_at_features  # loads numba

@@ -167,21 +167,31 @@ def rank_features(
     """
     query, gallery = Features("query", query_features), Features("gallery", gallery_features)
     people = People(query_pids, query_camids, gallery_pids, gallery_camids)
+    require_fit(query, gallery, people)
+    if max_rank < 1 or (tile is not None and tile < 1):
+        raise ReIDError(f"tile and max_rank must be at least 1, not {tile} and {max_rank}.")
+    counts = people.counts()
+    if is_small(query, gallery):
+        blocks = _blocks(exact_scores(query, gallery), people, block_rows(2 * gallery.N))
+        return ranking_of(_plain_ranks(blocks, people), counts, max_rank)
+    from harness.counting import feature_ranks  # loads numba
+
+    return ranking_of(feature_ranks(query, gallery, people, tile), counts, max_rank)
+
+
+def require_fit(query: Features, gallery: Features, people: People) -> None:
+    """Raise ReIDError unless both sides have one row a label, and one width."""
     if people.shape != (query.N, gallery.N) or query.D != gallery.D:
         raise ReIDError(
             f"Query and gallery features must have one row a label and one width, not "
             f"{[query.N, query.D]} and {[gallery.N, gallery.D]} for {people.shape[0]} and "
             f"{people.shape[1]} labels."
         )
-    if max_rank < 1 or (tile is not None and tile < 1):
-        raise ReIDError(f"tile and max_rank must be at least 1, not {tile} and {max_rank}.")
-    counts = people.counts()
-    if max(query.N, FEW) * gallery.N * query.D < COMPILED_TERMS:
-        blocks = _blocks(exact_scores(query, gallery), people, block_rows(2 * gallery.N))
-        return ranking_of(_plain_ranks(blocks, people), counts, max_rank)
-    from harness.counting import feature_ranks  # loads numba
 
-    return ranking_of(feature_ranks(query, gallery, people, tile), counts, max_rank)
+
+def is_small(query: Features, gallery: Features) -> bool:
+    """Whether every score is computed in float64, without compiled code."""
+    return max(query.N, FEW) * gallery.N * query.D < COMPILED_TERMS
 
 
 def ranking_of(ranked: Iterable[tuple[int, Index]], matches: Index, max_rank: int) -> Ranking:

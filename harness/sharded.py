@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.cosine import part_rows
+from harness.cosine import Features
 from harness.counting import Block, Product, query_blocks, ranks_of, threads_of_torch
 from harness.labelled import Labelled, open_labelled
 from harness.matches import Index, People
@@ -89,12 +89,18 @@ def count(files: Labelled, part: Part, scores: Scores) -> Index:
     block.matches.score[:] = scores
     block.matches.sort()
     with full_precision("cpu"), threads_of_torch() as threads, files.placed():
-        block.count(threads, part_rows(block.gallery.D), part.first, part.last)
+        block.count(threads, part.first, part.last)
     return block.matches.above
 
 
+@lru_cache(maxsize=1)
+def _engine(files: Labelled) -> tuple[Features, Features, People]:
+    """`files.engine`, which sorts all labels; once for all parts that a process computes."""
+    return files.engine()
+
+
 def _block(files: Labelled, part: Part) -> Block:
-    query, gallery, people = files.engine()
+    query, gallery, people = _engine(files)
     with files.placed():
         return Block(query, gallery, people, part.start, part.stop, Product(torch.device("cpu")))
 

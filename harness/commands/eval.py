@@ -26,7 +26,7 @@ from harness.feature_files import read_features
 from harness.imported import NamedFeatures, match
 from harness.labelled import Labelled, open_labelled
 from harness.mapped import Watched
-from harness.ranking import COMPILED_TERMS
+from harness.ranking import is_small
 from harness.screen import ScreenProgress, say
 from protocols import variants
 from protocols.errors import ReIDError
@@ -176,12 +176,12 @@ def _labelled(request: EvalRequest, stderr: Console) -> Found:
 
 def _work(files: Labelled) -> int:
     """How many items of the gallery are gone through: all, once for each block of queries."""
-    (Q, D), G = files.query.features.shape, len(files.gallery.features)
-    if Q * G * D < COMPILED_TERMS:
-        return G
+    query, gallery, people = files.engine()
+    if is_small(query, gallery):
+        return gallery.N
     from harness.counting import query_blocks
 
-    return G * len(list(query_blocks(files.engine()[2], D)))
+    return gallery.N * len(list(query_blocks(people, query.D)))
 
 
 def _compared(files: Labelled, variant: Variant, read: Callable[[int], object]) -> Compared:

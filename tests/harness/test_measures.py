@@ -254,7 +254,7 @@ def test_tiles_decide_nothing(monkeypatch):
     with counted("plain"):
         plain = measure_features(query, gallery, **case)
     for rows, block, matches in ((4096, 512, 2**17), (7, 3, 40)):
-        monkeypatch.setattr(measure_tiles, "part_rows", lambda width, rows=rows: rows)
+        monkeypatch.setattr("harness.counting.tile_rows", lambda gallery, rows=rows: rows)
         monkeypatch.setattr(measure_tiles, "MATCHES", matches)
         monkeypatch.setattr("harness.counting.QUERY_ROWS", block)
         with counted("compiled"):
