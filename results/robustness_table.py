@@ -13,8 +13,18 @@ from results.collect import Row
 from results.contenders import Letters
 from results.entries import Entry
 from results.rendering import to_csv
-from results.tables import METRICS, Cell, Line, Section, Table, spread
-from results.variant_rows import Used, grouped, metric_of, named, points, signed, variant_of
+from results.tables import METRICS, Line, Section, Table, spread
+from results.variant_rows import (
+    Used,
+    about,
+    grouped,
+    metric_of,
+    named,
+    named_cell,
+    points,
+    signed,
+    variant_of,
+)
 
 TITLE = "Robustness"
 ALL_KINDS = "all kinds"
@@ -202,9 +212,8 @@ def _key(line: RobustLine) -> str:
 
 def _head(line: RobustLine, letters: Letters) -> Line:
     """Name and clean mAP."""
-    conditions = [difference.words for difference in line.entry.differs]
     clean = spread([metric_of(row, "mAP") for row in line.clean.values()])
-    return Cell(line.name, marks=letters.of(conditions)), clean
+    return named_cell(line.entry, letters, GALLERY if line.both else ""), clean
 
 
 def _cells(line: RobustLine, kinds: Sequence[str], letters: Letters) -> Line:
@@ -224,10 +233,7 @@ def _records(line: RobustLine) -> Iterator[dict[str, Any]]:
     for (kind, level), rows in sorted(
         line.degraded.items(), key=lambda one: (KINDS.index(one[0][0]), one[0][1])
     ):
-        record: dict[str, Any] = {
-            "name": line.entry.name,
-            "method": line.entry.method,
-            "protocol": line.base,
+        record = about(line.entry, line.base) | {
             "degraded": "query and gallery" if line.both else "query",
             "kind": kind,
             "level": level,

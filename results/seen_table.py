@@ -14,8 +14,8 @@ from results.collect import Row
 from results.contenders import Letters
 from results.entries import Entry
 from results.rendering import to_csv
-from results.tables import METRICS, SCALE, Cell, Line, Section, Table, spread
-from results.variant_rows import Used, grouped, metric_of, points, signed
+from results.tables import METRICS, SCALE, Line, Section, Table, spread
+from results.variant_rows import Used, about, grouped, metric_of, named_cell, points, signed
 
 TITLE = "Seen and unseen domains"
 UNSEEN, SEEN, MORE = "Target (unseen)", "Sources (seen)", "Seen - unseen"
@@ -60,7 +60,6 @@ class SeenLine:
 
     def cells(self, letters: Letters) -> Line:
         """Name and numbers; a target without the others stands alone."""
-        words = [difference.words for difference in self.entry.differs]
         both = {metric: self.values(metric) for metric in METRICS}
         unseen = {
             metric: [one for one, _ in both[metric]]
@@ -68,7 +67,7 @@ class SeenLine:
             for metric in METRICS
         }
         return (
-            Cell(self.entry.name, marks=letters.of(words)),
+            named_cell(self.entry, letters),
             *(spread(unseen[metric]) for metric in METRICS),
             *(spread([seen for _, seen in both[metric]]) for metric in METRICS),
             *(signed([seen - one for one, seen in both[metric]]) for metric in METRICS),
@@ -106,11 +105,7 @@ class SeenTable:
 
     def _records(self) -> Iterator[dict[str, Any]]:
         for line in self.lines:
-            record: dict[str, Any] = {
-                "name": line.entry.name,
-                "method": line.entry.method,
-                "protocol": line.protocol,
-            }
+            record = about(line.entry, line.protocol)
             for metric in METRICS:
                 both = line.values(metric)
                 record[metric] = points([unseen for unseen, _ in both])[0]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from protocols.errors import ReIDError
 from protocols.registry import all_protocols, row_name
 from protocols.variants import Variant, dataset_of, join, split
 from results.collect import Row
+from results.contenders import Letters
 from results.entries import Entry
-from results.tables import row_notes, seeds_note
+from results.tables import Cell, row_notes, seeds_note
 
 Pair = tuple[Row, Row]
 
@@ -45,6 +47,17 @@ def metric_of(row: Row, metric: str) -> float:
 def differences(pairs: Iterable[Pair], metric: str) -> list[float]:
     """What the second row of each pair has more, as fractions."""
     return [metric_of(after, metric) - metric_of(before, metric) for before, after in pairs]
+
+
+def named_cell(entry: Entry, letters: Letters, behind: str = "") -> Cell:
+    """The name that a line begins with, with the letters of its conditions."""
+    marks = letters.of([difference.words for difference in entry.differs])
+    return Cell(entry.name + behind, marks=marks)
+
+
+def about(entry: Entry, protocol: str) -> dict[str, Any]:
+    """What a record of a CSV begins with."""
+    return {"name": entry.name, "method": entry.method, "protocol": protocol}
 
 
 def signed(fractions: Sequence[float], digits: int = 1) -> str:

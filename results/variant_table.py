@@ -12,13 +12,15 @@ from results.collect import Row
 from results.contenders import Letters
 from results.entries import Entry
 from results.rendering import to_csv
-from results.tables import METRICS, SCALE, Cell, Line, Section, Table, spread
+from results.tables import METRICS, SCALE, Line, Section, Table, spread
 from results.variant_rows import (
     Used,
+    about,
     differences,
     grouped,
     metric_of,
     named,
+    named_cell,
     paired,
     points,
     signed,
@@ -62,11 +64,10 @@ class VariantTable:
         for base in dict.fromkeys(line.base for line in self.lines):
             lines: list[Line] = []
             for line in (line for line in self.lines if line.base == base):
-                words = [difference.words for difference in line.entry.differs]
                 pairs = paired(line.plain, line.rows) if line.variant else []
                 lines.append(
                     (
-                        Cell(line.entry.name, marks=letters.of(words)),
+                        named_cell(line.entry, letters),
                         line.variant or PLAIN,
                         *(spread([metric_of(row, one) for row in line.rows]) for one in METRICS),
                         *(signed(differences(pairs, one), DIGITS) for one in METRICS),
@@ -85,12 +86,7 @@ class VariantTable:
 
     def _records(self) -> Iterator[dict[str, Any]]:
         for line in self.lines:
-            record: dict[str, Any] = {
-                "name": line.entry.name,
-                "method": line.entry.method,
-                "protocol": line.base,
-                "variant": line.variant,
-            }
+            record = about(line.entry, line.base) | {"variant": line.variant}
             pairs = paired(line.plain, line.rows)
             for metric in METRICS:
                 mean = points([metric_of(row, metric) for row in line.rows])

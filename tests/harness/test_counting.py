@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -20,22 +19,10 @@ from harness import counting, kernels, ranking
 from harness.cosine import Features, exact_scores
 from harness.ranking import Ranking, rank, rank_features
 from protocols.errors import ReIDError
+from tests.harness.both_paths import both, counted
 
 Case = dict[str, Any]
 LABELS = ("query_pids", "query_camids", "gallery_pids", "gallery_camids")
-
-
-both = pytest.mark.parametrize("path", ["plain", "compiled"])
-
-
-@contextlib.contextmanager
-def counted(path: str) -> Iterator[pytest.MonkeyPatch]:
-    """Count one way or the other, whatever the size."""
-    most = 0 if path == "compiled" else 2**60
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "COMPILED_PAIRS", most)
-        patch.setattr(ranking, "COMPILED_TERMS", most)
-        yield patch
 
 
 def key(query: list, item: list) -> Fraction:

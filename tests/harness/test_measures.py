@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from collections.abc import Iterator
@@ -16,26 +15,16 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from harness import measure_tiles, open_set, ranking, verification
+from harness import measure_tiles, open_set, verification
 from harness.measures import NAMES, Measures, measure_features, measure_scores
 from harness.ranking import Score, rank_features
 from harness.single_shot import RANKS
 from protocols.errors import ReIDError, UnknownName
+from tests.harness.both_paths import both, counted
 
 Case = dict[str, Any]
 """A matrix of `scores` and the four lists of labels."""
 BIG = 2**40
-both = pytest.mark.parametrize("path", ["plain", "compiled"])
-
-
-@contextlib.contextmanager
-def counted(path: str) -> Iterator[pytest.MonkeyPatch]:
-    """Count one way or the other, whatever the size."""
-    most = 0 if path == "compiled" else 2**60
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "COMPILED_PAIRS", most)
-        patch.setattr(ranking, "COMPILED_TERMS", most)
-        yield patch
 
 
 def table(values: Any) -> Score:
